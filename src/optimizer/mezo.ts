@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { twoSided } from "../estimator/two-sided.js";
 import { input, mul, scalar, sub } from "../kernels/expr.js";
-import type { Optimizer } from "./optimizer.js";
+import { defineOptimizer } from "./optimizer.js";
 
 const options = z.strictObject({ weightDecay: z.number().min(0).default(0) });
 
@@ -9,18 +9,16 @@ const options = z.strictObject({ weightDecay: z.number().min(0).default(0) });
  * MeZO: zeroth-order SGD on the two-sided estimate, θ ← (1 − ηλ)·θ − η·g (arXiv 2305.17333, algorithm 1; decay applied
  * before the noise step and not to one-dimensional tensors). No state.
  */
-export const mezo: Optimizer<z.infer<typeof options>> = {
+export const mezo = defineOptimizer({
   name: "mezo",
   paper: "arXiv 2305.17333",
   summary: "two forwards and no state: the baseline of the field",
   estimator: twoSided,
   options,
-  defaults: { small: { learningRate: 1e-3, epsilon: 1e-2 }, full: { learningRate: 1e-5, epsilon: 1e-3 } },
+  defaults: { adapter: { learningRate: 1e-3, epsilon: 1e-2 }, full: { learningRate: 1e-5, epsilon: 1e-3 } },
   noise: "gaussian",
   states: {},
-  rule: () => ({
-    weight: sub(mul(input("weight"), scalar("decay")), mul(scalar("learningRate"), input("g"))),
-  }),
+  rule: { weight: sub(mul(input("weight"), scalar("decay")), mul(scalar("learningRate"), input("g"))) },
   scalars: ({ weightDecay }, learningRate) => ({ learningRate, decay: 1 - learningRate * weightDecay }),
   exempt: { decay: 1 },
-};
+});

@@ -1,7 +1,8 @@
 import { hizoo } from "./hizoo.js";
 import { mezo } from "./mezo.js";
+import type { Optimizer } from "./optimizer.js";
 
 /** Every optimizer, by the name that the command line takes. */
-export const optimizers = { mezo, hizoo } as const;
+export const optimizers = { mezo, hizoo } satisfies Readonly<Record<string, Optimizer>>;
 
 export type OptimizerName = keyof typeof optimizers;

@@ -1,0 +1,208 @@
+import type { OptimizerName } from "../optimizer/optimizers.js";
+import type { PerturbationName } from "../perturbation/perturbations.js";
+import type { ScheduleKind } from "../train/schedule.js";
+
+/** Which rows, and how each becomes an example: a named task, an own template, or a format. Exactly one of the three. */
+export interface DataChoice {
+  /** A `.jsonl` or `.csv` file, or a folder with `train.jsonl` and `validation.jsonl` (or `.csv`). */
+  readonly data: string;
+  /** A task of the table: sst2, rte, cb, boolq, copa, winogrande, wsc, wic, multirc. */
+  readonly task?: string | undefined;
+  /** Own template: `"{sentence} It was"`. */
+  readonly prompt?: string | undefined;
+  /** Split at commas, spaces kept: `" terrible, great"`. */
+  readonly options?: string | undefined;
+  /** Aligns with `options`; without it integer labels index the options. */
+  readonly labels?: string | undefined;
+  /** `{prompt, completion}` rows, or `{messages}` rows with the model's chat template. */
+  readonly format?: "completion" | "chat" | undefined;
+}
+
+/** The trainable set. */
+export type MethodChoice =
+  | {
+      readonly kind: "lora";
+      /** r. Default 8. */
+      readonly rank?: number | undefined;
+      /** The side path is scaled by alpha / rank. Default 16. */
+      readonly alpha?: number | undefined;
+      /** Module names (`q_proj`) or `"all-linear"`. Default q_proj and v_proj, as PEFT does. */
+      readonly targets?: readonly string[] | "all-linear" | undefined;
+    }
+  | { readonly kind: "full" };
+
+export interface OptimizerChoice {
+  readonly name: OptimizerName;
+  readonly learningRate?: number | undefined;
+  /** Perturbation radius ε. */
+  readonly epsilon?: number | undefined;
+  readonly perturbation?: PerturbationName | undefined;
+  /** Directions averaged a step. Default 1. */
+  readonly queries?: number | undefined;
+  /** The optimizer's own hyperparameters: `weightDecay`, HiZOO's `smoothing`. */
+  readonly hyperparameters?: Readonly<Record<string, number>> | undefined;
+}
+
+export interface LoadOptions {
+  /** Told about downloads: bytes so far and in all, and the file. */
+  readonly onProgress?: ((progress: { file: string; done: number; total: number | undefined }) => void) | undefined;
+}
+
+/** Where and with how many threads the model runs. */
+export interface RuntimeChoice {
+  /** Threads of the runtime and of the kernels. Default: the machine's cores. */
+  readonly threads?: number | undefined;
+  readonly device?: "cpu" | "webgpu" | undefined;
+  /** A PEFT adapter folder, or a model folder that `full` wrote. */
+  readonly adapter?: string | undefined;
+}
+
+export interface FinetuneOptions extends DataChoice {
+  readonly method?: MethodChoice | undefined;
+  readonly optimizer?: OptimizerChoice | undefined;
+  /** Default 1,000. */
+  readonly steps?: number | undefined;
+  /** Rows a step. Default 16. */
+  readonly batchSize?: number | undefined;
+  readonly schedule?: ScheduleKind | undefined;
+  /** Steps of linear warm-up. Default 0. */
+  readonly warmup?: number | undefined;
+  /** Master seed of noise, initialisation and data order. Default 0. */
+  readonly seed?: number | undefined;
+  /** Rows to train on, from the head of one permutation of the training file. Default: all that are not dev rows. */
+  readonly trainRows?: number | undefined;
+  /** Rows to choose the best step on, from the tail of that sample. Default a tenth, at most 500. */
+  readonly devRows?: number | undefined;
+  /** Seed of that permutation. Default 0. */
+  readonly dataSeed?: number | undefined;
+  /** Steps between evaluations on the dev rows; 0 for none. Default 200. */
+  readonly evalEvery?: number | undefined;
+  /** Stop when this many evaluations in a row bring no better one. Default: never. */
+  readonly patience?: number | undefined;
+  readonly threads?: number | undefined;
+  readonly device?: "cpu" | "webgpu" | undefined;
+  /** Folder of the run and of what it makes. Default: a temporary one; `save` copies the result out of it. */
+  readonly out?: string | undefined;
+  /** Go on with the run in `out`, bit for bit. */
+  readonly resume?: boolean | undefined;
+  /** Stops cleanly after the current step. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface StepEvent {
+  readonly type: "step";
+  /** Counts from 1. */
+  readonly step: number;
+  readonly steps: number;
+  /** Mean loss over the step's evaluations. */
+  readonly loss: number;
+  readonly learningRate: number;
+  /** Mean over the queries of (L₊ − L₋)/2ε. */
+  readonly projectedGradient: number;
+  readonly secondsPerStep: number;
+  readonly rssBytes: number;
+}
+
+export interface EvaluationEvent {
+  readonly type: "evaluation";
+  readonly step: number;
+  readonly metric: "accuracy" | "loss";
+  readonly value: number;
+  /** Better than every one before it. */
+  readonly best: boolean;
+}
+
+export type TrainEvent =
+  | {
+      readonly type: "start";
+      readonly steps: number;
+      /** Steps already done: 0 for a fresh run. */
+      readonly resumedAt: number;
+      readonly trainRows: number;
+      readonly devRows: number;
+      readonly trainableParameters: number;
+      readonly parameters: number;
+    }
+  | StepEvent
+  | EvaluationEvent
+  /** Something worth telling: rows cut from the left, a torn journal record dropped, a stale lock recovered. */
+  | { readonly type: "note"; readonly message: string }
+  | { readonly type: "done"; readonly result: FinetuneResult };
+
+export interface FinetuneResult {
+  readonly steps: number;
+  /** Mean training loss over the last steps (at most 20). */
+  readonly loss: number;
+  /** Median. */
+  readonly secondsPerStep: number;
+  readonly peakRssBytes: number;
+  readonly out: string;
+  /** The step whose weights were kept: the best on the dev rows, or the last. */
+  readonly keptStep: number;
+  readonly outcome: "finished" | "stopped early" | "interrupted" | "already finished";
+  /** Path of the loss curve. */
+  readonly chart: string;
+}
+
+/** A run: iterate it to drive it. */
+export interface Run extends AsyncIterable<TrainEvent> {
+  /** Settles when the iteration has ended. */
+  readonly result: Promise<FinetuneResult>;
+  /** Writes the tuned adapter (PEFT layout), or for `full` the model folder, into `folder`. Call it after the iteration. */
+  save(folder: string): Promise<void>;
+}
+
+export interface EvaluateOptions extends DataChoice, RuntimeChoice {
+  /** At most this many rows, from the head of the file. */
+  readonly limit?: number | undefined;
+  /** In-context demonstrations drawn from the training file. */
+  readonly shots?: number | undefined;
+  readonly onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface EvaluateResult {
+  readonly task: string;
+  readonly metric: "accuracy" | "loss";
+  /** Right predictions; absent when the metric is a loss. */
+  readonly correct?: number;
+  readonly total: number;
+  readonly value: number;
+}
+
+export interface PredictOptions extends Omit<DataChoice, "data">, RuntimeChoice {}
+
+/** A row as it came, with the option chosen and each option's probability among the options. */
+export interface Prediction {
+  readonly row: Readonly<Record<string, unknown>>;
+  readonly prediction: string | number | boolean;
+  readonly scores: Readonly<Record<string, number>>;
+}
+
+export interface MergeOptions {
+  readonly adapter: string;
+  readonly out: string;
+  /** Default float32. */
+  readonly dtype?: "float32" | "float16" | "bfloat16" | undefined;
+}
+
+export interface MergeResult {
+  readonly out: string;
+  readonly tensors: number;
+  /** Of the weights that the adapter changes, the fraction still changed after rounding to `dtype`. */
+  readonly survivingChanges: number;
+}
+
+export interface ReplayOptions {
+  /** The run's folder (`finetune --out`). */
+  readonly run: string;
+  readonly out: string;
+  /** Rebuild the weights after this step. Default: the step that the run kept. */
+  readonly step?: number | undefined;
+  readonly threads?: number | undefined;
+}
+
+export interface PreviewOptions extends DataChoice {
+  /** How many examples. Default 1. */
+  readonly limit?: number | undefined;
+  readonly colour?: boolean | undefined;
+}

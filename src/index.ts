@@ -1,0 +1,24 @@
+/**
+ * Zeroth: fine-tune language models with forward passes only.
+ *
+ * @module
+ * @example
+ * ```ts
+ * import { finetune, load, lora, mezo } from "zeroth";
+ *
+ * const model = await load("HuggingFaceTB/SmolLM2-135M-Instruct");
+ * const run = finetune(model, { data: "reviews.jsonl", task: "sst2", method: lora({ rank: 8 }), optimizer: mezo(), steps: 2000 });
+ * for await (const event of run) if (event.type === "step") console.log(event.step, event.loss);
+ * await run.save("reviews-adapter");
+ * ```
+ */
+export { evaluate } from "./api/evaluate.js";
+export { finetune } from "./api/finetune.js";
+export { load, type Model } from "./api/load.js";
+export { merge } from "./api/merge.js";
+export { full, hizoo, lora, mezo } from "./api/choices.js";
+export { predict } from "./api/predict.js";
+export { preview } from "./api/preview.js";
+export { replay } from "./api/replay.js";
+export type * from "./api/types.js";
+export { ZerothError } from "./errors.js";
