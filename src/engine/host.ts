@@ -1,0 +1,156 @@
+import { performance } from "node:perf_hooks";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { messageOf, ZerothError } from "../errors.js";
+import type { Point } from "../estimator/estimator.js";
+import { createKernelPool } from "../kernels/pool.js";
+import type { Slab } from "../kernels/walk.js";
+import { readTensorSync } from "../model/weights.js";
+import { tensorId, tensorKey } from "../random/key.js";
+import { uniformAt } from "../random/noise.js";
+import type { Calls, EnginePlan, Feeds, Resident } from "./protocol.js";
+import { inCopies, inPlace, type Slot } from "./trainables.js";
+
+const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
+
+/** A resident tensor's first values. */
+const initial = ({ name, shape, from }: Resident): ArrayBuffer => {
+  if (from.kind === "source") return readTensorSync(from.source).buffer;
+  const values = new Float32Array(sizeOf(shape));
+  if (from.kind === "uniform") {
+    const key = tensorKey({ seed: from.seed, stream: "init", step: 0, query: 0 }, tensorId(name));
+    for (let i = 0; i < values.length; i++) values[i] = (2 * uniformAt(key, i) - 1) * from.bound;
+  }
+  return values.buffer;
+};
+
+const filled = (length: number, value: number): Slab => ({ buffer: new Float32Array(length).fill(value).buffer });
+
+/**
+ * The engine's inside: the ONNX Runtime session, the resident weights and the kernels. Runs in the engine's own thread,
+ * since `session.run` blocks the thread for its whole length.
+ */
+export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close: () => Promise<void> }> => {
+  const shapes = new Map(plan.residents.map(({ name, shape }) => [name, shape]));
+  const resident = new Map<string, Slab>(plan.residents.map((tensor) => [tensor.name, { buffer: initial(tensor) }]));
+
+  const session = await InferenceSession.create(plan.graph, {
+    executionProviders: [plan.device],
+    intraOpNumThreads: plan.threads,
+    interOpNumThreads: 1,
+    graphOptimizationLevel: "all",
+    // Row counts vary from run to run, which the memory pattern planner would chase.
+    enableMemPattern: false,
+    extra: {
+      session: {
+        model_external_initializers_file_folder_path: plan.folder,
+        // Threads that spin between runs would take the cores that the kernels need.
+        "intra_op.allow_spinning": "0",
+      },
+    },
+  }).catch((error: unknown) => {
+    throw new ZerothError(`The runtime refused the model's graph: ${messageOf(error)}`, { cause: error });
+  });
+
+  const { program } = plan;
+  const pool = program === undefined ? undefined : createKernelPool(plan.threads);
+  const stateNames = Object.keys(program?.states ?? {});
+  const slots = plan.residents
+    .filter(({ trainable }) => trainable)
+    .map(({ name, shape }): Slot => {
+      const weight = resident.get(name) ?? { buffer: new ArrayBuffer(0) };
+      const states = Object.values(program?.states ?? {}).map((value) => filled(sizeOf(shape), value));
+      return { name, shape, id: tensorId(name), weight, states };
+    });
+  if (pool !== undefined && program !== undefined) {
+    pool.prepare({ distribution: program.distribution, direction: program.direction, apply: program.rule, states: stateNames });
+  }
+  const place = plan.placement === "copies" ? inCopies : inPlace;
+  const trainables = pool === undefined ? undefined : place(slots, pool, program?.exempt ?? {});
+
+  let walkSeconds = 0;
+  const timed = <T>(work: () => T): T => {
+    const start = performance.now();
+    const value = work();
+    walkSeconds += (performance.now() - start) / 1000;
+    return value;
+  };
+  const weightsAt = (point: Point): ReadonlyMap<string, Slab> => {
+    if (trainables !== undefined) return timed(() => trainables.at(point));
+    if (point.length > 0) throw new Error("nothing is trainable, so there is no other point than the model's own weights");
+    return new Map();
+  };
+
+  const tensors = new Map<string, { buffer: ArrayBuffer; tensor: Tensor }>();
+  const tensorOf = (name: string, { buffer }: Slab): Tensor => {
+    const cached = tensors.get(name);
+    if (cached?.buffer === buffer) return cached.tensor;
+    const tensor = new Tensor("float32", new Float32Array(buffer), shapes.get(name) ?? []);
+    tensors.set(name, { buffer, tensor });
+    return tensor;
+  };
+  const wanted = new Set(session.inputNames);
+  const run = async (weights: ReadonlyMap<string, Slab>, feeds: Feeds): Promise<Float32Array> => {
+    const inputs: Record<string, Tensor> = {};
+    for (const [name, slab] of resident) if (wanted.has(name)) inputs[name] = tensorOf(name, weights.get(name) ?? slab);
+    for (const [name, { data, dims }] of Object.entries(feeds)) if (wanted.has(name)) inputs[name] = new Tensor(data, dims);
+    const outputs = await session.run(inputs, [plan.output]);
+    const data = outputs[plan.output]?.data;
+    if (!(data instanceof Float32Array)) throw new Error(`the graph's output ${plan.output} is not float32`);
+    return data;
+  };
+
+  const stored = new Map<string, { shape: readonly number[]; slab: Slab }>(
+    slots.flatMap((slot) => [
+      [slot.name, { shape: slot.shape, slab: slot.weight }] as const,
+      ...slot.states.map((slab, i) => [`${slot.name}#${stateNames[i]}`, { shape: slot.shape, slab }] as const),
+    ]),
+  );
+  const find = (name: string) => {
+    const found = stored.get(name);
+    if (found === undefined) throw new Error(`no trainable tensor ${name}`);
+    return found;
+  };
+
+  const calls: Calls = {
+    async evaluate({ points, runs }) {
+      const outputs: Float32Array[][] = [];
+      for (const point of points) {
+        const weights = weightsAt(point);
+        const row: Float32Array[] = [];
+        for (const feeds of runs) row.push(await run(weights, feeds));
+        outputs.push(row);
+      }
+      return outputs;
+    },
+    async update({ update, scalars }) {
+      timed(() => trainables?.update(update, scalars));
+    },
+    async replay(moves) {
+      timed(() => {
+        for (const move of moves) {
+          if ("visit" in move) for (const point of move.visit) trainables?.visit(point);
+          else trainables?.update(move.update, move.scalars);
+        }
+        trainables?.settle();
+      });
+    },
+    names: async () => [...stored.keys()],
+    async read(name) {
+      const { shape, slab } = find(name);
+      timed(() => trainables?.settle());
+      return { name, shape, data: new Float32Array(slab.buffer.slice(0)) };
+    },
+    async write({ name, data }) {
+      timed(() => trainables?.settle());
+      new Float32Array(find(name).slab.buffer).set(data);
+    },
+    walkSeconds: async () => walkSeconds,
+  };
+  return {
+    calls,
+    async close() {
+      await session.release();
+      await pool?.close();
+    },
+  };
+};

@@ -1,0 +1,74 @@
+import type { Point, Update } from "../estimator/estimator.js";
+import type { Expr } from "../kernels/expr.js";
+import type { TensorSource } from "../model/weights.js";
+import type { Scalars } from "../optimizer/optimizer.js";
+import type { Placement } from "../peft/method.js";
+import type { Distribution } from "../perturbation/perturbation.js";
+
+/** A tensor that lives in the engine as a plain ArrayBuffer and enters the graph as an input. */
+export interface Resident {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly trainable: boolean;
+  readonly from:
+    | { readonly kind: "source"; readonly source: TensorSource }
+    | { readonly kind: "zeros" }
+    | { readonly kind: "uniform"; readonly bound: number; readonly seed: bigint };
+}
+
+/** The optimizer's arithmetic, as plain data: kernels are compiled from it where they run. */
+export interface ProgramPlan {
+  readonly distribution: Distribution;
+  readonly direction: Expr;
+  readonly rule: Readonly<Record<string, Expr>>;
+  /** Initial value of each element-shaped state. */
+  readonly states: Readonly<Record<string, number>>;
+  readonly exempt: Scalars;
+}
+
+/** Everything an engine is made of: plain data, so that it can be posted to where it runs. */
+export interface EnginePlan {
+  /** The forward graph as an ONNX file in memory. */
+  readonly graph: Uint8Array;
+  readonly output: string;
+  /** Folder that the graph's external weights are relative to. */
+  readonly folder: string;
+  readonly residents: readonly Resident[];
+  readonly placement: Placement;
+  /** Absent where nothing is trained. */
+  readonly program?: ProgramPlan;
+  readonly threads: number;
+  readonly device: "cpu" | "webgpu";
+}
+
+/** An array and its shape, as the runtime takes it. */
+export interface Feed {
+  readonly data: Float32Array | Int32Array | BigInt64Array;
+  readonly dims: readonly number[];
+}
+
+/** The inputs of one run besides the resident tensors. */
+export type Feeds = Readonly<Record<string, Feed>>;
+
+/** What a replay applies, step after step: the points a step visited and the updates it made. */
+export type Move = { readonly visit: readonly Point[] } | { readonly update: Update; readonly scalars: Scalars };
+
+export interface TensorData {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** What an engine can be asked. Requests are answered in order. */
+export interface Calls {
+  /** The output of every run at every point: [points][runs]. */
+  evaluate(request: { points: readonly Point[]; runs: readonly Feeds[] }): Promise<readonly (readonly Float32Array[])[]>;
+  update(request: { update: Update; scalars: Scalars }): Promise<void>;
+  replay(moves: readonly Move[]): Promise<void>;
+  /** Names of the tensors that a snapshot holds: trainable weights, then states as `name#state`. */
+  names(): Promise<readonly string[]>;
+  read(name: string): Promise<TensorData>;
+  write(tensor: { name: string; data: Float32Array }): Promise<void>;
+  /** Seconds spent in walks over the weights so far. */
+  walkSeconds(): Promise<number>;
+}

@@ -1,0 +1,118 @@
+import type { Point, Term, Update } from "../estimator/estimator.js";
+import type { KernelPool } from "../kernels/pool.js";
+import type { Op, Slab } from "../kernels/walk.js";
+import type { Scalars } from "../optimizer/optimizer.js";
+import type { Key } from "../random/key.js";
+
+/** A trainable tensor where it lives: its weights, its optimizer states, and the id that keys its noise. */
+export interface Slot {
+  readonly name: string;
+  readonly id: bigint;
+  readonly shape: readonly number[];
+  readonly weight: Slab;
+  readonly states: readonly Slab[];
+}
+
+/** The trainable weights as the runtime sees them, at any point and after any number of updates. */
+export interface Trainables {
+  /** Weights at `point`, by name. Valid until the next call. */
+  at(point: Point): ReadonlyMap<string, Slab>;
+  /** Walks to `point` without evaluating there: what a replay does, since in-place walks round. */
+  visit(point: Point): void;
+  /** Back to the live weights, then the optimizer's rule. */
+  update(update: Update, scalars: Scalars): void;
+  /** Puts the live weights themselves into every slot's buffer, everything pending applied. */
+  settle(): void;
+}
+
+const name = ({ seed, stream, step, query }: Key): string => `${seed}/${stream}/${step}/${query}`;
+
+/**
+ * The walk from one point to another, a defined sequence: the keys of `from` in their order, then the new ones of `to`,
+ * each moved by the difference of its scales. +ε → −ε is one addition of −2ε.
+ */
+export const walkBetween = (from: Point, to: Point): readonly Op[] => {
+  const fp32 = ({ scale }: Term) => Math.fround(scale);
+  const targets = new Map(to.map((term) => [name(term.key), term]));
+  const left = from.map((term): Op => {
+    const target = targets.get(name(term.key));
+    return { kind: "perturb", key: term.key, scale: (target === undefined ? 0 : fp32(target)) - fp32(term) };
+  });
+  const known = new Set(from.map((term) => name(term.key)));
+  const fresh = to.filter((term) => !known.has(name(term.key)));
+  const all = [...left, ...fresh.map((term): Op => ({ kind: "perturb", key: term.key, scale: fp32(term) }))];
+  return all.filter((op) => op.kind !== "perturb" || op.scale !== 0);
+};
+
+/** One-dimensional tensors (biases, norms) read the exempt scalars. */
+const jobsOf = (slots: readonly Slot[], exempt: Scalars) => {
+  const isExempt = (slot: Slot) => slot.shape.length <= 1;
+  return (ops: readonly Op[]) => {
+    const exempted = ops.map((op): Op => (op.kind === "update" ? { ...op, scalars: { ...op.scalars, ...exempt } } : op));
+    return slots.map((slot) => ({ tensor: slot.id, weight: slot.weight, states: slot.states, ops: isExempt(slot) ? exempted : ops }));
+  };
+};
+
+/**
+ * Perturbed in place: no second copy of the weights. Operations queue up and run in one pass over memory before the next
+ * evaluation, so that restore, update and the next step's +ε share a pass; the sequence on each element stays the same.
+ */
+export const inPlace = (slots: readonly Slot[], pool: KernelPool, exempt: Scalars): Trainables => {
+  const jobs = jobsOf(slots, exempt);
+  const weights = new Map(slots.map((slot) => [slot.name, slot.weight]));
+  /** A long replay is applied in stretches, so that the queue stays small. */
+  const LONGEST_QUEUE = 256;
+  let here: Point = [];
+  let queue: Op[] = [];
+  const flush = () => {
+    if (queue.length === 0) return;
+    const ops = queue;
+    queue = [];
+    pool.walk(jobs(ops));
+  };
+  const visit = (point: Point) => {
+    queue.push(...walkBetween(here, point));
+    here = point;
+    if (queue.length >= LONGEST_QUEUE) flush();
+  };
+  return {
+    visit,
+    at(point) {
+      visit(point);
+      flush();
+      return weights;
+    },
+    update({ gradient, curvature }, scalars) {
+      visit([]);
+      queue.push({ kind: "update", gradient, curvature, scalars });
+    },
+    settle() {
+      visit([]);
+      flush();
+    },
+  };
+};
+
+/** Perturbed in copies: the live weights only ever change by updates, so nothing rounds. For small sets. */
+export const inCopies = (slots: readonly Slot[], pool: KernelPool, exempt: Scalars): Trainables => {
+  const jobs = jobsOf(slots, exempt);
+  const live = new Map(slots.map((slot) => [slot.name, slot.weight]));
+  const copies = new Map(slots.map((slot) => [slot.name, { buffer: new ArrayBuffer(slot.weight.buffer.byteLength) }]));
+  return {
+    visit: () => {},
+    at(point) {
+      if (point.length === 0) return live;
+      const perturbed = slots.map((slot) => {
+        const copy = copies.get(slot.name) ?? { buffer: new ArrayBuffer(0) };
+        new Float32Array(copy.buffer).set(new Float32Array(slot.weight.buffer));
+        return { ...slot, weight: copy };
+      });
+      pool.walk(jobsOf(perturbed, exempt)(walkBetween([], point)));
+      return copies;
+    },
+    update({ gradient, curvature }, scalars) {
+      pool.walk(jobs([{ kind: "update", gradient, curvature, scalars }]));
+    },
+    settle: () => {},
+  };
+};

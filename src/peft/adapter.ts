@@ -1,0 +1,101 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { messageOf, ZerothError } from "../errors.js";
+import type { Parameter } from "../model/family.js";
+import { readSafetensorsHeader, writeSafetensors } from "../model/safetensors.js";
+import type { TensorSource } from "../model/weights.js";
+import { writeFileAtomic } from "../model/atomic.js";
+import { type LoraConfig, type LoraModule, loraConfig, loraModules, loraNames } from "./lora.js";
+
+/** PEFT's two file names. */
+export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
+export const ADAPTER_CONFIG = "adapter_config.json";
+
+export interface LoadedAdapter {
+  readonly config: LoraConfig;
+  readonly modules: readonly LoraModule[];
+  readonly tensors: ReadonlyMap<string, TensorSource>;
+}
+
+const readConfig = (file: string): LoraConfig => {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new ZerothError(`${file}: cannot be read as an adapter configuration (${messageOf(error)}).\nAn adapter folder holds ${ADAPTER_CONFIG} and ${ADAPTER_WEIGHTS}.`);
+  }
+  const parsed = loraConfig.safeParse(json);
+  if (!parsed.success) {
+    throw new ZerothError(`${file}: not a LoRA configuration that Zeroth can use.\n${z.prettifyError(parsed.error).split("\n").slice(0, 2).join(" ")}`);
+  }
+  return parsed.data;
+};
+
+const list = (names: readonly string[]): string => (names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", "));
+
+/**
+ * Reads a PEFT LoRA folder and matches it to a model, key by key.
+ * @throws ZerothError that lists the keys or shapes which do not match
+ */
+export const readAdapter = (folder: string, parameters: readonly Parameter[]): LoadedAdapter => {
+  const config = readConfig(join(folder, ADAPTER_CONFIG));
+  const file = join(folder, ADAPTER_WEIGHTS);
+  const tensors = new Map(readSafetensorsHeader(file).map((source) => [source.name, source]));
+  // The file decides which modules are adapted; the configuration only says how (PEFT writes no entry for an absent one).
+  const present = [...tensors.keys()].filter((name) => name.endsWith(".lora_A.weight")).map((name) => name.slice("base_model.model.".length, -".lora_A.weight".length));
+  const modules = loraModules({ ...config, target_modules: "all-linear" }, parameters).filter(({ module }) => present.includes(module));
+  const expected = new Map(
+    modules.flatMap(({ module, rank, inputs, outputs }): [string, readonly number[]][] => {
+      const names = loraNames(module);
+      return [
+        [names.a, [rank, inputs]],
+        [names.b, [outputs, rank]],
+      ];
+    }),
+  );
+  const unknown = [...tensors.keys()].filter((name) => !expected.has(name));
+  const missing = [...expected.keys()].filter((name) => !tensors.has(name));
+  const misshapen = [...expected].flatMap(([name, shape]) => {
+    const source = tensors.get(name);
+    return source === undefined || String(source.shape) === String(shape) ? [] : [`${name} is [${source.shape}], the model needs [${shape}]`];
+  });
+  if (unknown.length + missing.length + misshapen.length > 0 || modules.length === 0) {
+    const faults = [
+      unknown.length > 0 ? `Keys that match no linear layer: ${list(unknown)}.` : "",
+      missing.length > 0 ? `Keys that are missing: ${list(missing)}.` : "",
+      misshapen.length > 0 ? `Shapes that differ: ${list(misshapen)}.` : "",
+    ].filter((line) => line !== "");
+    throw new ZerothError(`${file}: this adapter was made for another model (base: ${config.base_model_name_or_path ?? "not said"}).\n${faults.join(" ")}`);
+  }
+  return { config, modules, tensors };
+};
+
+/** PEFT's configuration of an adapter that Zeroth trained. */
+export const writeAdapterConfig = (folder: string, base: string, config: { rank: number; alpha: number; targets: readonly string[] | "all-linear"; modules: readonly LoraModule[] }): void => {
+  const targets = config.targets === "all-linear" ? [...new Set(config.modules.map(({ module }) => module.split(".").at(-1) ?? module))] : config.targets;
+  const json = {
+    alpha_pattern: {},
+    base_model_name_or_path: base,
+    bias: "none",
+    fan_in_fan_out: false,
+    inference_mode: true,
+    init_lora_weights: true,
+    layers_pattern: null,
+    layers_to_transform: null,
+    lora_alpha: config.alpha,
+    lora_dropout: 0,
+    modules_to_save: null,
+    peft_type: "LORA",
+    r: config.rank,
+    rank_pattern: {},
+    revision: null,
+    target_modules: [...targets].sort(),
+    task_type: "CAUSAL_LM",
+    use_dora: false,
+    use_rslora: false,
+  };
+  writeFileAtomic(join(folder, ADAPTER_CONFIG), `${JSON.stringify(json, null, 2)}\n`);
+};
+
+export { writeSafetensors };

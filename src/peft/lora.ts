@@ -1,0 +1,125 @@
+import { z } from "zod";
+import { ZerothError } from "../errors.js";
+import type { Parameter } from "../model/family.js";
+import { type Method, moduleOf } from "./method.js";
+
+/**
+ * The fields of PEFT's `adapter_config.json` that change what the adapter computes. Fields that would change it in a way
+ * Zeroth does not build (DoRA, biases, extra saved modules) are refused unless they are at their defaults.
+ */
+export const loraConfig = z.looseObject({
+  peft_type: z.literal("LORA"),
+  base_model_name_or_path: z.string().nullish(),
+  r: z.int().min(1),
+  lora_alpha: z.number(),
+  target_modules: z.union([z.string(), z.array(z.string())]).nullish(),
+  use_rslora: z.boolean().nullish(),
+  rank_pattern: z.record(z.string(), z.int().min(1)).nullish(),
+  alpha_pattern: z.record(z.string(), z.number()).nullish(),
+  bias: z.literal("none").nullish(),
+  use_dora: z.literal(false).nullish(),
+  lora_bias: z.literal(false).nullish(),
+  fan_in_fan_out: z.literal(false).nullish(),
+  modules_to_save: z.null().optional(),
+});
+export type LoraConfig = z.infer<typeof loraConfig>;
+
+/** PEFT's default for Llama and its relatives. */
+export const DEFAULT_TARGETS: readonly string[] = ["q_proj", "v_proj"];
+
+/** PEFT's names of a module's two matrices: A is [rank, inputs], B is [outputs, rank]. */
+export const loraNames = (module: string): { a: string; b: string } => ({
+  a: `base_model.model.${module}.lora_A.weight`,
+  b: `base_model.model.${module}.lora_B.weight`,
+});
+
+/** One adapted linear layer: y = W·x + scale·B·(A·x). */
+export interface LoraModule {
+  readonly module: string;
+  readonly inputs: number;
+  readonly outputs: number;
+  readonly rank: number;
+  readonly scale: number;
+}
+
+/** PEFT matches a module whose path is the target or ends with ".target"; a pattern's key is a regular expression for that end. */
+const endsWith = (module: string, target: string): boolean => module === target || module.endsWith(`.${target}`);
+const byPattern = <T>(patterns: Readonly<Record<string, T>> | null | undefined, module: string): T | undefined =>
+  Object.entries(patterns ?? {}).find(([key]) => new RegExp(`(^|.*\\.)(${key})$`).test(module))?.[1];
+
+const linears = (parameters: readonly Parameter[]) =>
+  parameters.filter((parameter) => parameter.linear === true && parameter.shape.length === 2);
+
+/**
+ * The modules that a configuration adapts.
+ * @throws ZerothError when a target matches no linear layer of the model; the message lists those there are
+ */
+export const loraModules = (config: LoraConfig, parameters: readonly Parameter[]): readonly LoraModule[] => {
+  const targets = config.target_modules ?? DEFAULT_TARGETS;
+  const all = linears(parameters);
+  const matches = (module: string): boolean => {
+    if (targets === "all-linear") return true;
+    if (typeof targets === "string") return new RegExp(`^(?:${targets})$`).test(module);
+    return targets.some((target) => endsWith(module, target));
+  };
+  if (Array.isArray(targets)) {
+    const unmatched = targets.filter((target) => !all.some((parameter) => endsWith(moduleOf(parameter), target)));
+    if (unmatched.length > 0) {
+      const known = [...new Set(all.map((parameter) => moduleOf(parameter).split(".").at(-1)))].join(", ");
+      throw new ZerothError(`LoRA targets that no linear layer of the model matches: ${unmatched.join(", ")}.\nIts linear layers: ${known}.`, {
+        kind: "usage",
+      });
+    }
+  }
+  return all
+    .filter((parameter) => matches(moduleOf(parameter)))
+    .map((parameter) => {
+      const module = moduleOf(parameter);
+      const rank = byPattern(config.rank_pattern, module) ?? config.r;
+      const alpha = byPattern(config.alpha_pattern, module) ?? config.lora_alpha;
+      const [outputs = 0, inputs = 0] = parameter.shape;
+      return { module, inputs, outputs, rank, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank) };
+    });
+};
+
+/**
+ * LoRA (arXiv 2106.09685). A starts Kaiming-uniform with a = √5, which is uniform on ±1/√inputs, and B at zero, as PEFT
+ * starts them, so step 0 is the base model exactly.
+ */
+export const loraMethod = (modules: readonly LoraModule[]): Method => {
+  const byName = new Map(modules.map((module) => [module.module, module]));
+  return {
+    kind: "lora",
+    placement: "copies",
+    tensors: modules.flatMap(({ module, inputs, outputs, rank }) => {
+      const names = loraNames(module);
+      return [
+        { name: names.a, shape: [rank, inputs], initial: { kind: "uniform", bound: 1 / Math.sqrt(inputs) } },
+        { name: names.b, shape: [outputs, rank], initial: { kind: "zeros" } },
+      ];
+    }),
+    attach: (g, module, x, base, tensor) => {
+      const adapted = byName.get(module);
+      if (adapted === undefined) return base;
+      const names = loraNames(module);
+      const down = g.op("Gemm", [x, tensor(names.a)], { transB: 1 }, `${module}.lora_A`);
+      return g.op("Gemm", [down, tensor(names.b), base], { transB: 1, alpha: adapted.scale }, `${module}.lora_B`);
+    },
+  };
+};
+
+/** W + scale·B·A, products summed in float64 and rounded once. `weight` is [outputs, inputs] and is changed in place. */
+export const mergeLora = (weight: Float32Array, a: Float32Array, b: Float32Array, module: LoraModule): void => {
+  const { inputs, outputs, rank, scale } = module;
+  const row = new Float64Array(inputs);
+  for (let o = 0; o < outputs; o++) {
+    row.fill(0);
+    for (let r = 0; r < rank; r++) {
+      const factor = scale * (b[o * rank + r] ?? 0);
+      const from = r * inputs;
+      for (let i = 0; i < inputs; i++) row[i] = (row[i] ?? 0) + factor * (a[from + i] ?? 0);
+    }
+    const to = o * inputs;
+    for (let i = 0; i < inputs; i++) weight[to + i] = (weight[to + i] ?? 0) + (row[i] ?? 0);
+  }
+};

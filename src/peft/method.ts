@@ -1,0 +1,35 @@
+import type { Builder } from "../graph/builder.js";
+import type { Value } from "../graph/ir.js";
+import type { Parameter } from "../model/family.js";
+
+/** How a trainable tensor starts. */
+export type Initial =
+  | { readonly kind: "weights" }
+  | { readonly kind: "zeros" }
+  /** Uniform on (−bound, bound), drawn from the run's seed under the tensor's name. */
+  | { readonly kind: "uniform"; readonly bound: number };
+
+export interface Trainable {
+  /** Canonical name: the one in the file that saves it. It keys the tensor's noise. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly initial: Initial;
+}
+
+/**
+ * How perturbed weights are made: small sets in copies, so that nothing rounds; large ones in place, so that nothing is
+ * held twice (the algorithm reference, section 1.4, T5 and T6).
+ */
+export type Placement = "copies" | "in-place";
+
+/** A trainable set bound to a model's parameters. */
+export interface Method {
+  readonly kind: "lora" | "full";
+  readonly placement: Placement;
+  readonly tensors: readonly Trainable[];
+  /** Adds the side path of linear layer `module` to its output `base`; absent where a method only trains what is there. */
+  readonly attach?: (g: Builder, module: string, x: Value, base: Value, tensor: (name: string) => Value) => Value;
+}
+
+/** A linear layer's module path from its weight's name. */
+export const moduleOf = (parameter: Parameter): string => parameter.name.replace(/\.weight$/, "");
