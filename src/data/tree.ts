@@ -1,0 +1,27 @@
+/** One way on from a shared context: an option, or a completion. */
+export interface Branch {
+  /** Tokens that follow the shared ones. */
+  readonly ids: readonly number[];
+  /** Ascending positions on the path `shared + ids` (from 1) of the tokens whose log-probability counts. */
+  readonly scored: readonly number[];
+}
+
+/** One example as a tree of tokens: branches off a shared context, so that the context is computed once. */
+export interface TokenTree {
+  readonly shared: readonly number[];
+  readonly branches: readonly Branch[];
+  /** The right branch, or `UNLABELLED`. */
+  readonly label: number;
+  /** Where the example stands in its file, counted from 1. */
+  readonly line: number;
+  /** Tokens cut from the left of the longest path because the model's context is shorter. */
+  readonly truncated: number;
+}
+
+/** The tree with nothing but its right branch: what a task trained with the language-model loss learns from. */
+export const rightBranchOnly = (tree: TokenTree): TokenTree => {
+  const right = tree.branches[tree.label];
+  if (right === undefined)
+    throw new RangeError(`line ${tree.line}: no branch ${tree.label} of ${tree.branches.length}`);
+  return { ...tree, branches: [right], label: 0 };
+};
