@@ -1,0 +1,137 @@
+import { performance } from "node:perf_hooks";
+import type { Engine } from "../engine/engine.js";
+import type { Feeds } from "../engine/protocol.js";
+import { ZerothError } from "../errors.js";
+import type { StepRecord } from "./journal.js";
+import { learningRateAt, type Schedule } from "./schedule.js";
+import { type Stepper, summaryOf, takeStep } from "./step.js";
+
+/** A step's rows, ready to run: one feed a pack, and what the outputs say about the loss (mean over rows, float64). */
+export interface Batch {
+  readonly runs: readonly Feeds[];
+  loss(outputs: readonly Float32Array[]): number;
+}
+
+export type Metric = "accuracy" | "loss";
+
+export interface Evaluation {
+  /** Steps done. */
+  readonly step: number;
+  readonly metric: Metric;
+  readonly value: number;
+}
+
+/** Whether `a` is a better value than `b`. */
+export const isBetter = (metric: Metric, a: number, b: number): boolean => (metric === "accuracy" ? a > b : a < b);
+
+/** The best of some evaluations, the earliest when they tie. */
+export const bestOf = (evaluations: readonly Evaluation[]): Evaluation | undefined =>
+  evaluations.reduce<Evaluation | undefined>(
+    (best, next) => (best === undefined || isBetter(next.metric, next.value, best.value) ? next : best),
+    undefined,
+  );
+
+/** Evaluations since the best one. */
+const sinceBest = (evaluations: readonly Evaluation[]): number => {
+  const best = bestOf(evaluations);
+  return best === undefined ? 0 : evaluations.length - 1 - evaluations.indexOf(best);
+};
+
+export interface LoopPlan {
+  readonly stepper: Stepper;
+  readonly schedule: Schedule;
+  /** Steps already done. */
+  readonly from: number;
+  /** Evaluations already done. */
+  readonly evaluations: readonly Evaluation[];
+  /** Steps between evaluations; 0 for none. */
+  readonly evalEvery: number;
+  /** Evaluations without a better one before stopping; 0 for never. */
+  readonly patience: number;
+  readonly signal: AbortSignal | undefined;
+  batch(step: number): Batch;
+  /** Value on the dev rows, at the live weights. */
+  evaluate(): Promise<{ metric: Metric; value: number }>;
+  /** Makes a step's record durable. */
+  record(record: StepRecord): void;
+  /** Makes an evaluation durable; `best` ones keep their weights. */
+  keep(evaluation: Evaluation, best: boolean): Promise<void>;
+  /** Called after each step, when the weights may be saved. */
+  checkpoint(stepsDone: number): Promise<void>;
+}
+
+export type LoopEvent =
+  | {
+      readonly type: "step";
+      readonly step: number;
+      readonly steps: number;
+      readonly loss: number;
+      readonly learningRate: number;
+      readonly projectedGradient: number;
+      readonly secondsPerStep: number;
+      readonly rssBytes: number;
+    }
+  | ({ readonly type: "evaluation"; readonly best: boolean } & Evaluation);
+
+export type Outcome = "finished" | "stopped early" | "interrupted";
+
+const refusal = (record: StepRecord, learningRate: number, epsilon: number): ZerothError =>
+  new ZerothError(
+    `Step ${record.step + 1} was refused: its loss is not finite (${Array.from(record.losses, (loss) => loss.toPrecision(4)).join(", ")}). The weights of the step before are saved.\n` +
+      `Training has diverged: start again with a smaller --learning-rate (now ${learningRate}; try a tenth of it)\n` +
+      `or another --epsilon (now ${epsilon}).`,
+  );
+
+/**
+ * The training loop: step, journal, evaluate, and so on to the last step. The caller owns the engine and what happens to the
+ * weights afterwards.
+ *
+ * @throws ZerothError when a loss is not finite; the step is then recorded as refused and the weights are those before it
+ */
+export async function* loop(engine: Engine, plan: LoopPlan): AsyncGenerator<LoopEvent, Outcome> {
+  const { stepper, schedule, signal } = plan;
+  const evaluations = [...plan.evaluations];
+  const evaluateAt = async (step: number): Promise<LoopEvent> => {
+    const evaluation = { step, ...(await plan.evaluate()) };
+    evaluations.push(evaluation);
+    const best = bestOf(evaluations) === evaluation;
+    await plan.keep(evaluation, best);
+    return { type: "evaluation", ...evaluation, best };
+  };
+  const due = (done: number): boolean =>
+    plan.evalEvery > 0 &&
+    done > 0 &&
+    (done % plan.evalEvery === 0 || done === schedule.steps) &&
+    evaluations.at(-1)?.step !== done;
+
+  // A run that was killed between a step and its evaluation owes that evaluation.
+  if (due(plan.from)) yield await evaluateAt(plan.from);
+  for (let step = plan.from; step < schedule.steps; step++) {
+    if (signal?.aborted) return "interrupted";
+    if (plan.patience > 0 && sinceBest(evaluations) >= plan.patience) return "stopped early";
+    const start = performance.now();
+    const batch = plan.batch(step);
+    const learningRate = Math.fround(learningRateAt(step, schedule));
+    const record = await takeStep(stepper, step, learningRate, {
+      async losses(points) {
+        const outputs = await engine.evaluate({ points, runs: batch.runs });
+        return outputs.map((output) => batch.loss(output));
+      },
+      update: (update, scalars) => engine.update({ update, scalars }),
+    });
+    plan.record(record);
+    if (record.refused) throw refusal(record, learningRate, stepper.epsilon);
+    await plan.checkpoint(step + 1);
+    yield {
+      type: "step",
+      step: step + 1,
+      steps: schedule.steps,
+      ...summaryOf(record, stepper.queries),
+      learningRate,
+      secondsPerStep: (performance.now() - start) / 1000,
+      rssBytes: process.memoryUsage.rss(),
+    };
+    if (due(step + 1)) yield await evaluateAt(step + 1);
+  }
+  return "finished";
+}
