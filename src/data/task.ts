@@ -4,7 +4,7 @@ import { placeOf, type Row } from "./rows.js";
 /** A label as data sets publish it. */
 export type Answer = string | number | boolean;
 
-/** `label` of an example whose row is not asked for one. */
+/** `label` of an example whose row has none. */
 export const UNLABELLED = -1;
 
 /** A prompt and the texts that may follow it. A completion is an option without a rival. */
@@ -41,7 +41,7 @@ export interface Task {
   /** What an evaluation reports: accuracy where there are options to choose from. */
   readonly metric: "accuracy" | "loss";
   /**
-   * @param labelled false to leave the label unread, for rows that are to be predicted
+   * @param labelled false to let rows without a known label pass, for rows that are to be predicted
    * @throws ZerothError naming file, line and field
    */
   example(row: Row, labelled?: boolean): Example;
@@ -76,24 +76,27 @@ const same = (a: Answer, b: Answer): boolean => String(a).trim().toLowerCase() =
 
 /**
  * Finds a row's label under the first of `names` that the row has.
- * @returns the option's index and the spelling that the row uses
+ * @param required false to let a row without a known label pass
+ * @returns the option's index, and every option's label as the row would spell it
  * @throws ZerothError listing the labels known
  */
 export const labelOf = (
   row: Row,
   names: readonly string[],
   spellings: Spellings,
+  required: boolean,
 ): { label: number; answers: readonly Answer[] } => {
   const name = names.find((candidate) => Object.hasOwn(row.fields, candidate)) ?? names[0] ?? "label";
-  const value = row.fields[name];
-  if (value === undefined || value === null) {
-    throw new ZerothError(`${placeOf(row)}: the row lacks its label, the field "${name}" (${fieldsOf(row)}).`);
-  }
+  const value = Object.hasOwn(row.fields, name) ? row.fields[name] : undefined;
   if (isAnswer(value)) {
     for (const answers of spellings) {
       const label = answers.findIndex((answer) => same(answer, value));
       if (label >= 0) return { label, answers };
     }
+  }
+  if (!required) return { label: UNLABELLED, answers: spellings[0] ?? [] };
+  if (value === undefined || value === null) {
+    throw new ZerothError(`${placeOf(row)}: the row lacks its label, the field "${name}" (${fieldsOf(row)}).`);
   }
   const known = spellings.map((answers) => answers.map(String).join(", ")).join("; or ");
   throw new ZerothError(

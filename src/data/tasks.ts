@@ -1,6 +1,6 @@
 import { ZerothError } from "../errors.js";
 import { placeOf, type Row } from "./rows.js";
-import { labelOf, type Spellings, type Task, textOf, UNLABELLED } from "./task.js";
+import { labelOf, type Spellings, type Task, textOf } from "./task.js";
 
 type Field = (name: string) => string;
 
@@ -150,9 +150,7 @@ const taskOf = (name: TaskName): Task => {
     metric: "accuracy",
     example(row, labelled = true) {
       const field: Field = (fieldName) => textOf(row, fieldName);
-      const { label, answers } = labelled
-        ? labelOf(row, labels, spellings)
-        : { label: UNLABELLED, answers: spellings[0] ?? [] };
+      const { label, answers } = labelOf(row, labels, spellings, labelled);
       return { kind: "text", row, prompt: prompt(field, row), options: options(field, row), answers, label };
     },
   };

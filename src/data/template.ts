@@ -1,6 +1,6 @@
 import { ZerothError } from "../errors.js";
 import type { Row } from "./rows.js";
-import { labelOf, type Spellings, type Task, textOf, UNLABELLED } from "./task.js";
+import { labelOf, type Spellings, type Task, textOf } from "./task.js";
 
 const usage = (message: string): ZerothError => new ZerothError(message, { kind: "usage" });
 
@@ -46,7 +46,7 @@ export const templateTask = (template: { prompt: string; options: string; labels
       const filled = options.map((option) => fill(option, row));
       const names = labels ?? filled.map((option) => option.trim());
       const spellings: Spellings = [names, indices];
-      const { label, answers } = labelled ? labelOf(row, ["label"], spellings) : { label: UNLABELLED, answers: names };
+      const { label, answers } = labelOf(row, ["label"], spellings, labelled);
       return {
         kind: "text",
         row,
