@@ -111,7 +111,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--task", type=Path, required=True, help="folder with train.jsonl and validation.jsonl")
-    parser.add_argument("--prompt", default="{text} {name} felt")
+    parser.add_argument("--prompt", default="{text} {name} was so")
     parser.add_argument("--options", default=" sad, happy")
     parser.add_argument("--targets", default=",".join(TARGETS))
     parser.add_argument("--rank", type=int, default=8)
