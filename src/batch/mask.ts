@@ -9,8 +9,10 @@ export const mask = ({ root, fork, own }: Pick<Pack, "root" | "fork" | "own">): 
   const out = new Float32Array(size * size).fill(Number.NEGATIVE_INFINITY);
   for (let i = 0; i < size; i++) {
     const row = i * size;
-    out.fill(0, row + (root[i] ?? 0), row + (fork[i] ?? 0));
-    out.fill(0, row + (own[i] ?? 0), row + i + 1);
+    // Plain loops: the runs of zeros are short, and a call of fill() costs more than they do.
+    const trunk = row + (fork[i] ?? 0);
+    for (let j = row + (root[i] ?? 0); j < trunk; j++) out[j] = 0;
+    for (let j = row + (own[i] ?? 0); j <= row + i; j++) out[j] = 0;
   }
   return out;
 };

@@ -54,8 +54,8 @@ describe("preview", () => {
   it("colours only when asked", () => {
     const tree = { shared: [0], branches: [{ ids: [1], scored: [1] }], label: 0, line: 1, truncated: 0 };
     const tokenizer = { token: String, decode: (ids: readonly number[]) => ids.join() };
-    const escape = "\u001b[";
-    expect(previewTree(tree, tokenizer, { title: "t" })).not.toContain(escape);
-    expect(previewTree(tree, tokenizer, { title: "t", colour: true })).toContain(escape);
+    const paint = "\u001b[";
+    expect(previewTree(tree, tokenizer, { title: "t" })).not.toContain(paint);
+    expect(previewTree(tree, tokenizer, { title: "t", colour: true })).toContain(paint);
   });
 });
