@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync, statfsSync } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { basename, dirname } from "node:path";
+import { dirname } from "node:path";
 import { messageOf, ZerothError } from "../errors.js";
 
 /** Ending of a file that is being written; it takes its own name when it is whole. A killed process may leave one behind. */
@@ -26,17 +26,13 @@ export const writeError = (path: string, error: unknown): unknown => {
   if (code === "ENOSPC" || code === "EDQUOT") {
     const why = code === "EDQUOT" ? "The disk quota is used up" : "The disk is full";
     return new ZerothError(
-      `${why} (${freeMebibytes(dirname(path))}): ${basename(path)} was not written in ${dirname(path)}.\n` +
-        "Nothing that was there before is lost. Make room, then go on with --resume.",
+      `${why} (${freeMebibytes(dirname(path))}): ${path} could not be written.\n` +
+        "Nothing that was there before is lost. Make room and run the command again (a run goes on with --resume).",
       { cause: error },
     );
   }
-  return new ZerothError(
-    `${path} cannot be written: ${messageOf(error)}.\nCheck that the folder exists and may be written.`,
-    {
-      cause: error,
-    },
-  );
+  const fix = "Check that the folder exists and may be written.";
+  return new ZerothError(`${path} cannot be written: ${messageOf(error)}.\n${fix}`, { cause: error });
 };
 
 /** Makes a rename or a new file of `folder` survive a power cut. Platforms that cannot open a folder do without. */
