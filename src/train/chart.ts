@@ -262,7 +262,10 @@ const evaluationPanel = (metric: "accuracy" | "loss", points: readonly ChartPoin
  * input gives the same bytes. It follows the viewer's light or dark preference.
  */
 export const lossChart = ({ title, subtitle = "", losses, evaluations }: Chart): string => {
-  const finite = (points: readonly ChartPoint[]) => points.filter(({ value }) => Number.isFinite(Math.fround(value)));
+  const finite = (points: readonly ChartPoint[]) =>
+    points
+      .map(({ step, value }) => ({ step, value: Math.fround(value) }))
+      .filter(({ value }) => Number.isFinite(value));
   const points = finite(losses);
   const scores = finite(evaluations?.points ?? []);
   const panels = [
