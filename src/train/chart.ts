@@ -1,20 +1,24 @@
 import { scaleLinear } from "d3-scale";
 import { area, curveMonotoneX, line } from "d3-shape";
 
-export interface ChartPoint {
-  /** Steps done. */
-  readonly step: number;
-  readonly value: number;
-}
-
 export interface Chart {
-  readonly title: string;
+  /** Default "Fine-tuning". */
+  readonly title?: string | undefined;
   /** A line below the title: what was trained, on what. */
   readonly subtitle?: string | undefined;
-  /** Training loss of each step, in order; values that are not finite in fp32 are left out. */
-  readonly losses: readonly ChartPoint[];
-  /** Values on the dev rows, in order; drawn in a panel of their own when there are any. */
-  readonly evaluations?: { readonly metric: "accuracy" | "loss"; readonly points: readonly ChartPoint[] } | undefined;
+  /** Training loss after each step, in order; values that are not finite in fp32 are left out. */
+  readonly losses: readonly { readonly step: number; readonly loss: number }[];
+  /** Values on the dev rows, in order, of one metric; drawn in a panel of their own when there are any. */
+  readonly evaluations?:
+    | readonly { readonly step: number; readonly metric: Metric; readonly value: number }[]
+    | undefined;
+}
+
+type Metric = "accuracy" | "loss";
+
+interface Point {
+  readonly step: number;
+  readonly value: number;
 }
 
 const WIDTH = 880;
@@ -54,7 +58,7 @@ const at = (value: number): string => value.toFixed(1);
 type Scale = (value: number) => number;
 
 /** The smoothed curve: at up to 240 steps the mean of the steps around, weighed by Epanechnikov's kernel. */
-const smoothed = (points: readonly ChartPoint[]): readonly ChartPoint[] => {
+const smoothed = (points: readonly Point[]): readonly Point[] => {
   const reach = Math.max(3, Math.round(points.length / 14));
   const stride = Math.max(1, points.length / 240);
   const centres = Array.from({ length: Math.ceil(points.length / stride) }, (_, i) => Math.floor(i * stride));
@@ -76,7 +80,7 @@ const quantile = (sorted: readonly number[], fraction: number): number =>
   sorted[Math.round(fraction * (sorted.length - 1))] ?? 0;
 
 /** Where the middle four fifths of the values lie, in runs of eight neighbours or more. */
-const band = (points: readonly ChartPoint[]) => {
+const band = (points: readonly Point[]) => {
   const count = Math.min(160, Math.floor(points.length / 8));
   return Array.from({ length: count + 1 }, (_, i) => {
     const centre = (i * points.length) / count;
@@ -141,8 +145,8 @@ const percent = (value: number, digits: number): string => `${(100 * value).toFi
 const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
 const precise = (value: number): string => value.toPrecision(3).replace("-", "−");
 
-const pathOf = (points: readonly ChartPoint[], x: Scale, y: Scale): string =>
-  line<ChartPoint>(
+const pathOf = (points: readonly Point[], x: Scale, y: Scale): string =>
+  line<Point>(
     (point) => x(point.step),
     (point) => y(point.value),
   ).digits(1)(points) ?? "";
@@ -165,12 +169,12 @@ const FAINT = 'fill="none" stroke-width="1" opacity="0.35" stroke-linejoin="roun
 const BAND = 'opacity="0.2"';
 const BOLD = 'fill="none" stroke-width="2.5" stroke-linecap="round" stroke-linejoin="round"';
 
-const endLabel = (kind: string, point: ChartPoint | undefined, words: string, x: Scale, y: Scale): readonly string[] =>
+const endLabel = (kind: string, point: Point | undefined, words: string, x: Scale, y: Scale): readonly string[] =>
   point === undefined
     ? []
     : [`<text class="${kind} value" x="${at(x(point.step) + 10)}" y="${at(y(point.value) + 4.5)}">${words}</text>`];
 
-const lossPanel = (points: readonly ChartPoint[]): Panel => {
+const lossPanel = (points: readonly Point[]): Panel => {
   const curve = smoothed(points);
   const [first, last] = [curve.at(0), curve.at(-1)];
   const asLine = points.length <= LONGEST_LINE;
@@ -198,7 +202,7 @@ const lossPanel = (points: readonly ChartPoint[]): Panel => {
         (bin) => y(bin.low),
         (bin) => y(bin.high),
       );
-      const bold = line<ChartPoint>(
+      const bold = line<Point>(
         (point) => x(point.step),
         (point) => y(point.value),
       );
@@ -227,7 +231,7 @@ const metrics = {
   loss: { name: "loss on held-out rows", best: Math.min, most: Number.POSITIVE_INFINITY, show: precise, format: plain },
 } as const;
 
-const evaluationPanel = (metric: "accuracy" | "loss", points: readonly ChartPoint[]): Panel => {
+const evaluationPanel = (metric: Metric, points: readonly Point[]): Panel => {
   const { name, best, most, show, format } = metrics[metric];
   const values = points.map(({ value }) => value);
   const [low, high] = range(values, values);
@@ -261,17 +265,15 @@ const evaluationPanel = (metric: "accuracy" | "loss", points: readonly ChartPoin
  * A run's loss curve as one self-contained SVG: each step faint, their local mean bold, and the evaluations below. The same
  * input gives the same bytes. It follows the viewer's light or dark preference.
  */
-export const lossChart = ({ title, subtitle = "", losses, evaluations }: Chart): string => {
-  const finite = (points: readonly ChartPoint[]) =>
+export const lossChart = ({ title = "Fine-tuning", subtitle = "", losses, evaluations = [] }: Chart): string => {
+  const finite = (points: readonly Point[]): readonly Point[] =>
     points
       .map(({ step, value }) => ({ step, value: Math.fround(value) }))
       .filter(({ value }) => Number.isFinite(value));
-  const points = finite(losses);
-  const scores = finite(evaluations?.points ?? []);
-  const panels = [
-    lossPanel(points),
-    ...(evaluations === undefined || scores.length === 0 ? [] : [evaluationPanel(evaluations.metric, scores)]),
-  ];
+  const points = finite(losses.map(({ step, loss }) => ({ step, value: loss })));
+  const metric = evaluations[0]?.metric ?? "accuracy";
+  const scores = finite(evaluations);
+  const panels = [lossPanel(points), ...(scores.length === 0 ? [] : [evaluationPanel(metric, scores)])];
   const steps = [...losses, ...scores].reduce((most, { step }) => Math.max(most, step), 1);
   const x = scaleLinear([0, steps], [LEFT, LEFT + PLOT]);
   const bottom = panels.reduce((lowest, { top, height }) => Math.max(lowest, top + height), 0);

@@ -10,8 +10,8 @@ import {
 } from "node:fs";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
+import { writeError, writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
-import { writeError, writeFileAtomic } from "./atomic.js";
 
 /*
  * The journal is the checkpoint: base weights + journal = tuned weights, bit for bit. The file is
@@ -227,7 +227,7 @@ const readBytes = (path: string): Uint8Array => {
           "Use the version of Zeroth that made it, or start a new run.",
       );
     }
-    return readFileSync(fd).subarray(0);
+    return readFileSync(fd);
   } finally {
     closeSync(fd);
   }

@@ -1,8 +1,8 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
-import { writeError, writeFileAtomic } from "./atomic.js";
+import { writeError, writeFileAtomic } from "../atomic.js";
 
 /** One line of the metrics file: `step` and whatever was measured there. */
-export type Metric = Readonly<{ step: number } & Record<string, string | number | boolean>>;
+type Metric = Readonly<{ step: number } & Record<string, string | number | boolean>>;
 
 export interface MetricsWriter {
   /** @throws ZerothError when the disk is full */

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { PARTIAL, writeError } from "../atomic.js";
 import { ZerothError } from "../errors.js";
-import { PARTIAL, writeError } from "./atomic.js";
 import { type Journal, readJournal } from "./journal.js";
 
 /** Where a run keeps what. The adapter (or model) itself goes to the top of the folder, everything else under `run/`. */
@@ -18,6 +18,8 @@ export const runPaths = (out: string) => {
     metrics: join(folder, "metrics.jsonl"),
     chart: join(folder, "loss.svg"),
     snapshots: join(folder, "snapshots"),
+    /** Snapshot of the weights that were best on the dev rows. */
+    best: join(folder, "best"),
   } as const;
 };
 export type RunPaths = ReturnType<typeof runPaths>;
@@ -129,9 +131,9 @@ export const lockRun = (out: string): RunLock => {
 };
 
 /** Removes what a killed process was in the middle of writing. Call it under the lock. */
-export const sweepRun = (out: string): void => {
-  const { folder, snapshots } = runPaths(out);
-  for (const place of [out, folder, snapshots]) {
+const sweepRun = (out: string): void => {
+  const { folder, snapshots, best } = runPaths(out);
+  for (const place of [out, folder, snapshots, best]) {
     for (const name of attempt(() => readdirSync(place)) ?? []) {
       if (name.endsWith(PARTIAL)) rmSync(join(place, name), { force: true });
     }

@@ -2,8 +2,8 @@ import { mkdir, open, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
+import { writeError, writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
-import { writeError, writeFileAtomic } from "./atomic.js";
 
 /*
  * A snapshot saves the time of a long replay; it never holds anything that base weights + journal do not. The file is
@@ -78,8 +78,8 @@ const list = async (folder: string): Promise<readonly { path: string; step: numb
 };
 
 /**
- * Saves the tensors as they are after `step` steps, and removes all snapshots but this and the latest before it. Only one
- * tensor at a time is in memory. The journal must be synced up to `step` first.
+ * Saves the tensors as they are after `step` steps, and removes all snapshots but the latest `keep`, this one included. Only
+ * one tensor at a time is in memory. The journal must be synced up to `step` first.
  *
  * @returns the snapshot's path
  * @throws ZerothError when the disk is full; earlier snapshots are then untouched
@@ -88,6 +88,7 @@ export const writeSnapshot = async (
   folder: string,
   step: number,
   tensors: AsyncIterable<SnapshotTensor>,
+  keep = 2,
 ): Promise<string> => {
   const path = join(folder, `step-${step}${ENDING}`);
   await mkdir(folder, { recursive: true }).catch((error: unknown) => {
@@ -95,8 +96,9 @@ export const writeSnapshot = async (
   });
   await writeFileAtomic(path, file(step, tensors));
   const all = await list(folder);
-  const before = all.find((other) => other.step < step);
-  for (const other of all) if (other.path !== path && other !== before) await rm(other.path, { force: true });
+  // Whatever is ahead of this step belongs to a past that is gone.
+  const kept = all.filter((other) => other.step <= step).slice(0, keep);
+  for (const other of all) if (!kept.includes(other)) await rm(other.path, { force: true });
   return path;
 };
 

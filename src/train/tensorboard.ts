@@ -1,7 +1,7 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { writeError } from "./atomic.js";
+import { writeError } from "../atomic.js";
 
 /*
  * TensorBoard's event file: TFRecords [u64 length][masked crc32c of length][data][masked crc32c of data], little-endian, each

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Chart, type ChartPoint, lossChart } from "../../src/train/chart.js";
+import { type Chart, lossChart } from "../../src/train/chart.js";
 
-const points = (values: readonly number[]): readonly ChartPoint[] => values.map((value, i) => ({ step: i + 1, value }));
+const points = (values: readonly number[]): Chart["losses"] => values.map((loss, i) => ({ step: i + 1, loss }));
 
 /** Names of the elements; fails unless every tag is closed in order and the text holds no stray markup. */
 const elements = (svg: string): readonly string[] => {
@@ -29,13 +29,12 @@ const anyChart: fc.Arbitrary<Chart> = fc.record({
   losses: fc
     .tuple(fc.array(anyValue, { maxLength: 9 }), fc.constantFrom(1, 30, 200))
     .map(([values, times]) => points(Array(times).fill(values).flat())),
-  evaluations: fc.option(
-    fc.record({
-      metric: fc.constantFrom("accuracy" as const, "loss" as const),
-      points: fc.array(fc.record({ step: fc.nat(), value: fc.double({ min: 0, max: 1 }) }), { maxLength: 70 }),
-    }),
-    { nil: undefined },
-  ),
+  evaluations: fc
+    .tuple(
+      fc.constantFrom("accuracy" as const, "loss" as const),
+      fc.array(fc.record({ step: fc.nat(), value: fc.double({ min: 0, max: 1 }) }), { maxLength: 70 }),
+    )
+    .map(([metric, values]) => values.map((value) => ({ metric, ...value }))),
 });
 
 test("any run gives well-formed SVG without a number that is none, the same twice", () => {
@@ -63,16 +62,14 @@ test("a wild loss does not flatten the others, and an infinite one is left out",
   const losses = points(
     Array.from({ length: 400 }, (_, i) => (i === 200 ? 1e6 : i === 300 ? Number.POSITIVE_INFINITY : 1 + (i % 7) / 10)),
   );
-  const svg = lossChart({ title: "", losses: losses.map((p) => (p.step === 201 ? { ...p, value: 40 } : p)) });
+  const svg = lossChart({ title: "", losses: losses.map((p) => (p.step === 201 ? { ...p, loss: 40 } : p)) });
   const ticks = [...svg.matchAll(/text-anchor="end">([\d.]+)</g)].map(([, tick]) => Number(tick));
   expect(Math.max(...ticks)).toBeLessThan(5);
 });
 
 test("evaluations get a panel with the best one ringed", () => {
-  const evaluations = (metric: "accuracy" | "loss") => ({
-    metric,
-    points: [0.5, 0.875, 0.75].map((value, i) => ({ step: 1000 * i, value })),
-  });
+  const evaluations = (metric: "accuracy" | "loss") =>
+    [0.5, 0.875, 0.75].map((value, i) => ({ step: 1000 * i, metric, value }));
   const accuracy = lossChart({ title: "t", losses: points([1, 2, 3]), evaluations: evaluations("accuracy") });
   expect(accuracy).toContain("50.0% → 87.5% at step 1,000");
   expect(accuracy.match(/class="page score"/g)).toHaveLength(1);

@@ -61,9 +61,11 @@ test("the two latest are kept; one ahead of the journal is passed over", async (
   expect((await newestSnapshot(folder, 99))?.step).toBe(10);
   expect(await newestSnapshot(folder, 9)).toBeUndefined();
   expect(await newestSnapshot(join(folder, "absent"), 9)).toBeUndefined();
-  // The run went back to 10: what was ahead of it belongs to a past that is gone.
+  // The run went back to 10.
   await writeSnapshot(folder, 20, from(small));
   expect(readdirSync(folder).sort()).toEqual(["step-10.snapshot", "step-20.snapshot"]);
+  await writeSnapshot(folder, 30, from(small), 1);
+  expect(readdirSync(folder)).toEqual(["step-30.snapshot"]);
 });
 
 test("any damage is found: a cut at any byte, a flipped bit in any byte", async () => {

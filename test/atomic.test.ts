@@ -2,8 +2,8 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ZerothError } from "../../src/errors.js";
-import { PARTIAL, writeFileAtomic } from "../../src/train/atomic.js";
-import { temporary } from "./folder.js";
+import { PARTIAL, writeFileAtomic } from "../src/atomic.js";
+import { temporary } from "./train/folder.js";
 
 async function* chunks(count: number, failAt = Number.POSITIVE_INFINITY): AsyncGenerator<Uint8Array> {
   for (let index = 0; index < count; index += 1) {

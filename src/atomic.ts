@@ -1,12 +1,12 @@
 import { closeSync, fsyncSync, openSync, statfsSync } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { messageOf, ZerothError } from "../errors.js";
+import { messageOf, ZerothError } from "./errors.js";
 
 /** Ending of a file that is being written; it takes its own name when it is whole. A killed process may leave one behind. */
 export const PARTIAL = ".partial";
 
-export type Chunks = Uint8Array | string | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+type Chunks = Uint8Array | string | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 const codeOf = (error: unknown): unknown => (error instanceof Error && "code" in error ? error.code : undefined);
 
