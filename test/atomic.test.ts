@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { ZerothError } from "../../src/errors.js";
 import { PARTIAL, writeFileAtomic } from "../src/atomic.js";
+import { ZerothError } from "../src/errors.js";
 import { temporary } from "./train/folder.js";
 
 async function* chunks(count: number, failAt = Number.POSITIVE_INFINITY): AsyncGenerator<Uint8Array> {
