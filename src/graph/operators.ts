@@ -1,0 +1,216 @@
+import type { Attribute, Dim, Dtype } from "./ir.js";
+
+/** What is known of an input while a graph is built. */
+export interface Typed {
+  readonly dtype: Dtype;
+  readonly shape: readonly Dim[];
+  /** The values of a small integer constant, which shapes are computed from. */
+  readonly values?: readonly number[];
+}
+
+export type Attributes = Readonly<Record<string, Attribute>>;
+
+/** An operator's shape rule. It throws an Error that says what is wrong; the builder adds the node's name. */
+interface Operator {
+  readonly domain: string;
+  infer(inputs: readonly Typed[], attributes: Attributes): Typed;
+}
+
+const show = (shape: readonly Dim[]): string => `[${shape.join(", ")}]`;
+
+const need = (inputs: readonly Typed[], index: number): Typed => {
+  const input = inputs[index];
+  if (input === undefined) throw new Error(`input ${index} is missing`);
+  return input;
+};
+
+const number = (attributes: Attributes, name: string, otherwise: number): number => {
+  const value = attributes[name];
+  return typeof value === "number" ? value : otherwise;
+};
+const numbers = (attributes: Attributes, name: string): readonly number[] | undefined => {
+  const value = attributes[name];
+  return Array.isArray(value) ? (value as readonly number[]) : undefined;
+};
+
+const axisOf = (axis: number, rank: number): number => {
+  const at = axis < 0 ? axis + rank : axis;
+  if (!(at >= 0 && at < rank)) throw new Error(`axis ${axis} of a tensor of rank ${rank}`);
+  return at;
+};
+
+const sameType = (inputs: readonly Typed[]): Dtype => {
+  const { dtype } = need(inputs, 0);
+  const other = inputs.find((input) => input.dtype !== dtype);
+  if (other !== undefined) throw new Error(`${dtype} and ${other.dtype} do not mix`);
+  return dtype;
+};
+
+/** ONNX's multidirectional broadcasting of two shapes. */
+const broadcast = (a: readonly Dim[], b: readonly Dim[]): readonly Dim[] => {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const x = a[i - rank + a.length] ?? 1;
+    const y = b[i - rank + b.length] ?? 1;
+    if (x === y || y === 1) return x;
+    if (x === 1) return y;
+    throw new Error(`${show(a)} and ${show(b)} do not broadcast`);
+  });
+};
+
+const equal = (a: Dim | undefined, b: Dim | undefined, what: string): void => {
+  if (a === undefined || a !== b) throw new Error(`${what}: ${a} and ${b} differ`);
+};
+
+const elementwise: Operator = {
+  domain: "",
+  infer: (inputs) => ({ dtype: sameType(inputs), shape: broadcast(need(inputs, 0).shape, need(inputs, 1).shape) }),
+};
+const unary: Operator = { domain: "", infer: (inputs) => ({ dtype: need(inputs, 0).dtype, shape: need(inputs, 0).shape }) };
+
+const norm: Operator = {
+  domain: "",
+  infer(inputs) {
+    const { dtype, shape } = need(inputs, 0);
+    for (const scale of inputs.slice(1)) equal(scale.shape.at(-1), shape.at(-1), "width and scale");
+    return { dtype, shape };
+  },
+};
+
+/** Product of known sizes, and the names of the rest: equal for equal element counts. */
+const count = (shape: readonly Dim[]): string =>
+  `${shape.reduce<number>((size, dim) => (typeof dim === "number" ? size * dim : size), 1)}·${shape
+    .filter((dim) => typeof dim === "string")
+    .sort()
+    .join("·")}`;
+
+/** Every operator the builder knows: one more is one more row. */
+export const operators: Readonly<Record<string, Operator>> = {
+  Add: elementwise,
+  Sub: elementwise,
+  Mul: elementwise,
+  Div: elementwise,
+  Neg: unary,
+  Sqrt: unary,
+  Sigmoid: unary,
+  Tanh: unary,
+  Identity: unary,
+  Softmax: unary,
+  LayerNormalization: norm,
+  /** RMS norm; the runtime registers it under ONNX's own domain. */
+  SimplifiedLayerNormalization: norm,
+  Gemm: {
+    domain: "",
+    infer(inputs, attributes) {
+      const dtype = sameType(inputs);
+      const [a, b] = [need(inputs, 0).shape, need(inputs, 1).shape];
+      if (a.length !== 2 || b.length !== 2) throw new Error(`Gemm takes matrices, not ${show(a)} and ${show(b)}`);
+      const left = number(attributes, "transA", 0) === 1 ? [a[1], a[0]] : a;
+      const right = number(attributes, "transB", 0) === 1 ? [b[1], b[0]] : b;
+      equal(left[1], right[0], `inner sizes of ${show(a)} and ${show(b)}`);
+      const shape = [left[0] ?? 0, right[1] ?? 0];
+      const [, , bias] = inputs;
+      if (bias !== undefined && String(broadcast(shape, bias.shape)) !== String(shape))
+        throw new Error(`a bias of ${show(bias.shape)} for ${show(shape)}`);
+      return { dtype, shape };
+    },
+  },
+  MatMul: {
+    domain: "",
+    infer(inputs) {
+      const [a, b] = [need(inputs, 0).shape, need(inputs, 1).shape];
+      if (a.length < 2 || b.length < 2) throw new Error(`MatMul of ${show(a)} and ${show(b)}`);
+      equal(a.at(-1), b.at(-2), `inner sizes of ${show(a)} and ${show(b)}`);
+      return {
+        dtype: sameType(inputs),
+        shape: [...broadcast(a.slice(0, -2), b.slice(0, -2)), a.at(-2) ?? 0, b.at(-1) ?? 0],
+      };
+    },
+  },
+  Gather: {
+    domain: "",
+    infer(inputs, attributes) {
+      const [{ dtype, shape }, { shape: indices }] = [need(inputs, 0), need(inputs, 1)];
+      const axis = axisOf(number(attributes, "axis", 0), shape.length);
+      return { dtype, shape: [...shape.slice(0, axis), ...indices, ...shape.slice(axis + 1)] };
+    },
+  },
+  GatherElements: {
+    domain: "",
+    infer(inputs) {
+      const [{ dtype, shape }, { shape: indices }] = [need(inputs, 0), need(inputs, 1)];
+      if (shape.length !== indices.length) throw new Error(`indices ${show(indices)} into ${show(shape)}`);
+      return { dtype, shape: indices };
+    },
+  },
+  ReduceLogSumExp: {
+    domain: "",
+    infer(inputs, attributes) {
+      const { dtype, shape } = need(inputs, 0);
+      const { values = [] } = inputs[1] ?? {};
+      const axes = values.map((axis) => axisOf(axis, shape.length));
+      const keep = number(attributes, "keepdims", 1) === 1;
+      return { dtype, shape: shape.flatMap((dim, i) => (axes.includes(i) ? (keep ? [1] : []) : [dim])) };
+    },
+  },
+  Reshape: {
+    domain: "",
+    infer(inputs) {
+      const { dtype, shape } = need(inputs, 0);
+      const { values } = need(inputs, 1);
+      if (values === undefined) throw new Error("the new shape is not a constant");
+      const open = values.indexOf(-1);
+      const known = values.filter((_, i) => i !== open);
+      if (open < 0) {
+        if (count(values) !== count(shape)) throw new Error(`${show(shape)} does not have the elements of ${show(values)}`);
+        return { dtype, shape: values };
+      }
+      const fixed = known.reduce((size, dim) => size * dim, 1);
+      const sizes = shape.filter((dim): dim is number => typeof dim === "number").reduce((size, dim) => size * dim, 1);
+      const names = shape.filter((dim) => typeof dim === "string");
+      if (sizes % fixed !== 0) throw new Error(`${show(shape)} does not divide into ${show(values)}`);
+      const rest = sizes / fixed;
+      const dim: Dim = names.length === 0 ? rest : rest === 1 ? names.join("*") : `${rest}*${names.join("*")}`;
+      return { dtype, shape: values.map((value, i) => (i === open ? dim : value)) };
+    },
+  },
+  Transpose: {
+    domain: "",
+    infer(inputs, attributes) {
+      const { dtype, shape } = need(inputs, 0);
+      const order = numbers(attributes, "perm") ?? shape.map((_, i) => shape.length - 1 - i);
+      if (String([...order].sort((a, b) => a - b)) !== String(shape.map((_, i) => i)))
+        throw new Error(`perm [${order}] for ${show(shape)}`);
+      return { dtype, shape: order.map((axis) => shape[axis] ?? 0) };
+    },
+  },
+  Concat: {
+    domain: "",
+    infer(inputs, attributes) {
+      const { shape } = need(inputs, 0);
+      const axis = axisOf(number(attributes, "axis", 0), shape.length);
+      const sizes = inputs.map((input) => input.shape[axis]);
+      for (const input of inputs)
+        shape.forEach((dim, i) => {
+          if (i !== axis) equal(input.shape[i], dim, `size ${i} of ${show(input.shape)} and ${show(shape)}`);
+        });
+      const joined = sizes.every((size) => typeof size === "number") ? sizes.reduce<number>((a, b) => a + Number(b), 0) : sizes.join("+");
+      return { dtype: sameType(inputs), shape: shape.map((dim, i) => (i === axis ? joined : dim)) };
+    },
+  },
+  /** x [1, T, heads·size] rotated by halves with one row of cos and sin [T, size/2] a token; positions [1] holds 0. */
+  RotaryEmbedding: {
+    domain: "com.microsoft",
+    infer(inputs, attributes) {
+      const [{ dtype, shape }, , cos, sin] = [need(inputs, 0), need(inputs, 1), need(inputs, 2), need(inputs, 3)];
+      const heads = number(attributes, "num_heads", 0);
+      const width = shape.at(-1);
+      const half = cos.shape.at(-1);
+      if (typeof width !== "number" || typeof half !== "number" || width !== heads * half * 2)
+        throw new Error(`${heads} heads of ${half}·2 in ${show(shape)}`);
+      equal(cos.shape[0], shape.at(-2), "tokens of cos and x");
+      equal(sin.shape[0], shape.at(-2), "tokens of sin and x");
+      return { dtype, shape };
+    },
+  },
+};

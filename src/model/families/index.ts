@@ -1,0 +1,31 @@
+import { ZerothError } from "../../errors.js";
+import type { BoundFamily, Family } from "../family.js";
+import type { OpenModel } from "../open.js";
+import { llama } from "./llama.js";
+
+/** Every architecture: one more is one more file and one more row. */
+const families: readonly Family[] = [llama];
+
+const show = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
+
+/**
+ * The architecture of an opened model, every tensor of it present and of the right shape.
+ * @throws ZerothError for an unknown `model_type` (lists the known ones), a missing field, or a tensor missing or misshapen
+ */
+export const bindFamily = ({ config, configFile, weights }: OpenModel): BoundFamily => {
+  const type = config.model_type;
+  const family = families.find(({ modelTypes }) => modelTypes.some((known) => known === type));
+  if (family === undefined) {
+    const known = families.flatMap(({ modelTypes }) => modelTypes).join(", ");
+    throw new ZerothError(`${configFile}: model_type ${JSON.stringify(type) ?? "is missing"} is not supported.\nKnown: ${known}.`);
+  }
+  const bound = family.bind(config, (name) => weights.has(name), configFile);
+  for (const { name, shape } of bound.parameters) {
+    const source = weights.get(name);
+    if (source === undefined) throw new ZerothError(`${configFile}: the weights lack ${name}, which this configuration needs.`);
+    if (String(source.shape) !== String(shape)) {
+      throw new ZerothError(`${source.file}: ${name} has shape ${show(source.shape)}; the configuration asks for ${show(shape)}.`);
+    }
+  }
+  return bound;
+};

@@ -1,0 +1,213 @@
+import { z } from "zod";
+import { ZerothError } from "../../errors.js";
+import type { Value } from "../../graph/ir.js";
+import type { BoundFamily, Family, Parameter, Parts } from "../family.js";
+
+const size = z.int().min(1);
+
+/** Rotary settings under their new name (`rope_parameters`) or their old ones (`rope_theta`, `rope_scaling`). */
+const rope = z.looseObject({
+  rope_type: z.string().optional(),
+  type: z.string().optional(),
+  rope_theta: z.number().positive().optional(),
+  factor: z.number().positive().optional(),
+  low_freq_factor: z.number().optional(),
+  high_freq_factor: z.number().optional(),
+  original_max_position_embeddings: z.number().optional(),
+});
+
+const schema = z.looseObject({
+  hidden_size: size,
+  intermediate_size: size,
+  num_hidden_layers: size,
+  num_attention_heads: size,
+  num_key_value_heads: size.nullish(),
+  head_dim: size.nullish(),
+  vocab_size: size,
+  rms_norm_eps: z.number().positive(),
+  max_position_embeddings: size,
+  hidden_act: z.literal("silu").default("silu"),
+  tie_word_embeddings: z.boolean().default(false),
+  rope_theta: z.number().positive().nullish(),
+  rope_scaling: rope.nullish(),
+  rope_parameters: rope.nullish(),
+});
+type Config = z.infer<typeof schema>;
+
+type Rope = z.infer<typeof rope>;
+
+/** How each kind of scaling changes the inverse frequencies. */
+const scalings: Readonly<Record<string, (frequency: number, r: Rope) => number>> = {
+  default: (frequency) => frequency,
+  linear: (frequency, { factor = 1 }) => frequency / factor,
+  /** Llama 3.1: long waves are slowed, short ones kept, a smooth passage between. */
+  llama3(frequency, { factor = 8, low_freq_factor: low = 1, high_freq_factor: high = 4, original_max_position_embeddings: old = 8192 }) {
+    const wavelength = (2 * Math.PI) / frequency;
+    if (wavelength < old / high) return frequency;
+    if (wavelength > old / low) return frequency / factor;
+    const smooth = (old / wavelength - low) / (high - low);
+    return (1 - smooth) * (frequency / factor) + smooth * frequency;
+  },
+};
+
+const inverseFrequencies = (config: Config, headSize: number, file: string): Float64Array => {
+  const settings = config.rope_parameters ?? config.rope_scaling ?? {};
+  const kind = settings.rope_type ?? settings.type ?? "default";
+  const scale = scalings[kind];
+  if (scale === undefined) {
+    throw new ZerothError(`${file}: rotary scaling "${kind}" is not supported. Known: ${Object.keys(scalings).join(", ")}.`);
+  }
+  const theta = settings.rope_theta ?? config.rope_theta ?? 10000;
+  return Float64Array.from({ length: headSize / 2 }, (_, i) => scale(theta ** ((-2 * i) / headSize), settings));
+};
+
+interface Sizes {
+  readonly hidden: number;
+  readonly inner: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly keyHeads: number;
+  readonly headSize: number;
+  readonly vocabulary: number;
+}
+
+const linear = (name: string, outputs: number, inputs: number, layer: number): Parameter => ({
+  name: `${name}.weight`,
+  shape: [outputs, inputs],
+  linear: true,
+  layer,
+});
+
+/** A block's tensors, as data. */
+const blockParameters = ({ hidden, inner, heads, keyHeads, headSize }: Sizes, layer: number): readonly Parameter[] => {
+  const at = `model.layers.${layer}`;
+  return [
+    { name: `${at}.input_layernorm.weight`, shape: [hidden], layer },
+    linear(`${at}.self_attn.q_proj`, heads * headSize, hidden, layer),
+    linear(`${at}.self_attn.k_proj`, keyHeads * headSize, hidden, layer),
+    linear(`${at}.self_attn.v_proj`, keyHeads * headSize, hidden, layer),
+    linear(`${at}.self_attn.o_proj`, hidden, heads * headSize, layer),
+    { name: `${at}.post_attention_layernorm.weight`, shape: [hidden], layer },
+    linear(`${at}.mlp.gate_proj`, inner, hidden, layer),
+    linear(`${at}.mlp.up_proj`, inner, hidden, layer),
+    linear(`${at}.mlp.down_proj`, hidden, inner, layer),
+  ];
+};
+
+const EMBEDDING = "model.embed_tokens.weight";
+const HEAD = "lm_head.weight";
+const LAST_NORM = "model.norm.weight";
+
+const buildHidden = (config: Config, sizes: Sizes, { g, weight, linear: apply }: Parts): Value => {
+  const { layers, heads, keyHeads, headSize } = sizes;
+  const groups = heads / keyHeads;
+  const ids = g.input("ids", "int32", ["T"]);
+  const cos = g.input("cos", "float32", ["T", headSize / 2]);
+  const sin = g.input("sin", "float32", ["T", headSize / 2]);
+  const mask = g.input("mask", "float32", ["T", "T"]);
+  const take = g.input("take", "int32", ["P"]);
+  const start = g.constant([0]);
+  const scale = g.constant(Float32Array.of(1 / Math.sqrt(headSize)), [1]);
+
+  const rmsNorm = (x: Value, name: string): Value =>
+    g.op("SimplifiedLayerNormalization", [x, weight(name)], { axis: -1, epsilon: { float: config.rms_norm_eps } }, name.replace(/\.weight$/, ""));
+  const rotate = (x: Value, count: number, name: string): Value => {
+    const row = g.reshape(x, [1, -1, count * headSize]);
+    return g.op("RotaryEmbedding", [row, start, cos, sin], { num_heads: count }, name);
+  };
+
+  /** Queries grouped by the key head they share, [keyHeads, groups, T, size], so that keys and values are never repeated. */
+  const attention = (x: Value, at: string): Value => {
+    const q = rotate(apply(`${at}.q_proj`, x), heads, `${at}.q_rotary`);
+    const k = rotate(apply(`${at}.k_proj`, x), keyHeads, `${at}.k_rotary`);
+    const v = apply(`${at}.v_proj`, x);
+    const queries = g.op("Transpose", [g.reshape(g.op("Mul", [q, scale]), [-1, keyHeads, groups, headSize])], { perm: [1, 2, 0, 3] });
+    const keys = g.op("Transpose", [g.reshape(k, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 3, 0] });
+    const values = g.op("Transpose", [g.reshape(v, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 0, 3] });
+    const scores = g.op("Add", [g.op("MatMul", [queries, keys], {}, `${at}.scores`), mask]);
+    const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values], {}, `${at}.mixed`);
+    const rows = g.reshape(g.op("Transpose", [mixed], { perm: [2, 0, 1, 3] }), [-1, heads * headSize]);
+    return apply(`${at}.o_proj`, rows);
+  };
+  const mlp = (x: Value, at: string): Value => {
+    const gate = apply(`${at}.gate_proj`, x);
+    const up = apply(`${at}.up_proj`, x);
+    const active = g.op("Mul", [gate, g.op("Sigmoid", [gate])]);
+    return apply(`${at}.down_proj`, g.op("Mul", [active, up]));
+  };
+
+  let x = g.op("Gather", [weight(EMBEDDING), ids], {}, "embeddings");
+  for (let layer = 0; layer < layers; layer++) {
+    const at = `model.layers.${layer}`;
+    x = g.op("Add", [x, attention(rmsNorm(x, `${at}.input_layernorm.weight`), `${at}.self_attn`)]);
+    x = g.op("Add", [x, mlp(rmsNorm(x, `${at}.post_attention_layernorm.weight`), `${at}.mlp`)]);
+  }
+  return rmsNorm(g.op("Gather", [x, take], {}, "taken"), LAST_NORM);
+};
+
+const sizesOf = (config: Config, file: string): Sizes => {
+  const heads = config.num_attention_heads;
+  const keyHeads = config.num_key_value_heads ?? heads;
+  const headSize = config.head_dim ?? config.hidden_size / heads;
+  if (heads % keyHeads !== 0 || !Number.isInteger(headSize) || headSize % 2 !== 0) {
+    throw new ZerothError(`${file}: ${heads} heads over ${keyHeads} key heads of size ${headSize} cannot be.`);
+  }
+  return {
+    hidden: config.hidden_size,
+    inner: config.intermediate_size,
+    layers: config.num_hidden_layers,
+    heads,
+    keyHeads,
+    headSize,
+    vocabulary: config.vocab_size,
+  };
+};
+
+/** Llama 1 to 3, SmolLM, TinyLlama, Vicuna: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
+export const llama: Family = {
+  modelTypes: ["llama"],
+  bind(raw, has, file): BoundFamily {
+    const parsed = schema.safeParse(raw);
+    if (!parsed.success) {
+      const issues = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+      throw new ZerothError(`${file}: not a Llama configuration that Zeroth can use.\n${issues.slice(0, 3).join("; ")}`);
+    }
+    const config = parsed.data;
+    const sizes = sizesOf(config, file);
+    const { hidden, vocabulary, headSize } = sizes;
+    const tied = config.tie_word_embeddings || !has(HEAD);
+    const main: readonly Parameter[] = [
+      { name: EMBEDDING, shape: [vocabulary, hidden] },
+      ...Array.from({ length: sizes.layers }, (_, layer) => blockParameters(sizes, layer)).flat(),
+      { name: LAST_NORM, shape: [hidden] },
+      ...(tied ? [] : [{ name: HEAD, shape: [vocabulary, hidden] }]),
+    ];
+    // Some relatives (attention_bias, mlp_bias) have biases on linear layers: the file says which.
+    const parameters = main.flatMap((parameter) => {
+      const bias = parameter.name.replace(/weight$/, "bias");
+      const [outputs = 0] = parameter.shape;
+      return parameter.linear === true && has(bias)
+        ? [parameter, { name: bias, shape: [outputs], ...(parameter.layer === undefined ? {} : { layer: parameter.layer }) }]
+        : [parameter];
+    });
+    const frequencies = inverseFrequencies(config, headSize, file);
+    return {
+      parameters,
+      headWeight: tied ? EMBEDDING : HEAD,
+      contextLength: config.max_position_embeddings,
+      hidden: (parts) => buildHidden(config, sizes, parts),
+      rotary(positions) {
+        const half = frequencies.length;
+        const cos = new Float32Array(positions.length * half);
+        const sin = new Float32Array(positions.length * half);
+        positions.forEach((position, t) => {
+          frequencies.forEach((frequency, i) => {
+            cos[t * half + i] = Math.cos(position * frequency);
+            sin[t * half + i] = Math.sin(position * frequency);
+          });
+        });
+        return { cos, sin };
+      },
+    };
+  },
+};

@@ -1,0 +1,76 @@
+import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
+import { Template } from "@huggingface/jinja";
+import { messageOf, ZerothError } from "../errors.js";
+
+export interface ChatMessage {
+  readonly role: string;
+  readonly content: string;
+}
+
+/** Text to tokens and back. */
+export interface Tokenizer {
+  /** @param options.special also add what the tokenizer puts around a text, such as a BOS token. Default false. */
+  encode(text: string, options?: { special: boolean }): number[];
+  decode(ids: readonly number[], options?: { skipSpecial: boolean }): string;
+  /** The token's own spelling. */
+  token(id: number): string;
+  /** The conversation as text by the model's chat template; absent where the model has none. */
+  readonly chat: ((messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }) => string) | undefined;
+}
+
+/** What a tokenizer is made of, wherever it came from. */
+export interface TokenizerFiles {
+  /** `tokenizer.json`. */
+  readonly tokenizer: Readonly<Record<string, unknown>>;
+  /** `tokenizer_config.json`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Jinja text. */
+  readonly chatTemplate: string | undefined;
+  /** Where they came from, for messages. */
+  readonly from: string;
+}
+
+/** A special token of the configuration: a string, or an object with its content. */
+const special = (config: Readonly<Record<string, unknown>>, name: string): string => {
+  const value = config[name];
+  if (typeof value === "string") return value;
+  return typeof value === "object" && value !== null && "content" in value ? String(value.content) : "";
+};
+
+const chatOf = ({ chatTemplate, config, from }: TokenizerFiles): Tokenizer["chat"] => {
+  if (chatTemplate === undefined) return undefined;
+  let template: Template | undefined;
+  return (messages, { addGenerationPrompt }) => {
+    try {
+      template ??= new Template(chatTemplate);
+      return template.render({
+        messages,
+        add_generation_prompt: addGenerationPrompt,
+        bos_token: special(config, "bos_token"),
+        eos_token: special(config, "eos_token"),
+        pad_token: special(config, "pad_token"),
+        unk_token: special(config, "unk_token"),
+        tools: null,
+      });
+    } catch (error) {
+      throw new ZerothError(`${from}: the chat template cannot be used: ${messageOf(error)}`, { cause: error });
+    }
+  };
+};
+
+/** @throws ZerothError when the files make no tokenizer */
+export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
+  let inner: HubTokenizer;
+  try {
+    inner = new HubTokenizer(files.tokenizer, files.config);
+  } catch (error) {
+    throw new ZerothError(`${files.from}: not a tokenizer that can be used: ${messageOf(error)}`, { cause: error });
+  }
+  return {
+    encode: (text, { special: add } = { special: false }) =>
+      text === "" && !add ? [] : Array.from(inner.encode(text, { add_special_tokens: add }).ids),
+    decode: (ids, { skipSpecial } = { skipSpecial: false }) => inner.decode([...ids], { skip_special_tokens: skipSpecial }),
+    token: (id) => inner.id_to_token(id) ?? `<${id}>`,
+    chat: chatOf(files),
+  };
+};

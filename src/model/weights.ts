@@ -1,0 +1,71 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { messageOf, ZerothError } from "../errors.js";
+import { type Encoding, encodings } from "./encodings.js";
+
+/** Where a tensor's bytes are and how they become fp32: plain data, so it can be posted to another thread. */
+export interface TensorSource {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly encoding: Encoding;
+  /** Real path. */
+  readonly file: string;
+  readonly offset: number;
+  /** In bytes. */
+  readonly length: number;
+  /** GGUF interleaves the rotary rows of queries and keys, head by head; this many heads are to be put back. */
+  readonly permutedHeads?: number;
+}
+
+export const elementsOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
+
+/** Bytes read at a time: what stays beside the result. A multiple of every block size. */
+const CHUNK_BLOCKS = 2 ** 15;
+
+/** Rows (h, pair, half) back to (h, half, pair): GGUF's order of rotary rows to Hugging Face's, in place. */
+const unpermute = (data: Float32Array, rows: number, heads: number): void => {
+  const width = data.length / rows;
+  const size = rows / heads;
+  const head = new Float32Array(size * width);
+  for (let h = 0; h < heads; h++) {
+    const part = data.subarray(h * size * width, (h + 1) * size * width);
+    head.set(part);
+    for (let pair = 0; pair < size / 2; pair++) {
+      for (let half = 0; half < 2; half++) {
+        const from = (2 * pair + half) * width;
+        part.set(head.subarray(from, from + width), (half * (size / 2) + pair) * width);
+      }
+    }
+  }
+};
+
+/**
+ * Reads a tensor as fp32, a chunk at a time: no second copy of it is ever in memory.
+ * @throws ZerothError when the file cannot be read or is shorter than it says
+ */
+export const readTensor = ({ name, shape, encoding, file, offset, length, permutedHeads }: TensorSource): Float32Array<ArrayBuffer> => {
+  const { blockBytes, blockElements, decode } = encodings[encoding];
+  const out = new Float32Array(elementsOf(shape));
+  let fd: number | undefined;
+  try {
+    fd = openSync(file, "r");
+    const chunk = new Uint8Array(Math.min(length, CHUNK_BLOCKS * blockBytes));
+    for (let done = 0; done < length; ) {
+      const bytes = chunk.subarray(0, Math.min(chunk.length, length - done));
+      for (let filled = 0; filled < bytes.length; ) {
+        const read = readSync(fd, bytes, filled, bytes.length - filled, offset + done + filled);
+        if (read === 0) throw new ZerothError(`${file} ends inside ${name}. It is cut short: fetch or copy it again.`);
+        filled += read;
+      }
+      const start = (done / blockBytes) * blockElements;
+      decode(bytes, out.subarray(start, start + (bytes.length / blockBytes) * blockElements));
+      done += bytes.length;
+    }
+  } catch (error) {
+    if (error instanceof ZerothError) throw error;
+    throw new ZerothError(`${file} cannot be read: ${messageOf(error)}.`, { cause: error });
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+  if (permutedHeads !== undefined) unpermute(out, shape[0] ?? 1, permutedHeads);
+  return out;
+};
