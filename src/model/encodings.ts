@@ -53,7 +53,11 @@ const half = (bytes: Uint8Array, at: number): number => halves[u16(bytes, at)] ?
 
 /** Runs a decoder of one block over all blocks. */
 const blocks =
-  (blockBytes: number, blockElements: number, block: (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void) =>
+  (
+    blockBytes: number,
+    blockElements: number,
+    block: (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void,
+  ) =>
   (bytes: Uint8Array, out: Float32Array): void => {
     for (let at = 0, to = 0; at < bytes.length; at += blockBytes, to += blockElements) block(bytes, at, out, to);
   };
@@ -135,7 +139,12 @@ export const encodings = {
         const low = bytes[at + 64 * h + i] ?? 0;
         const next = bytes[at + 64 * h + 32 + i] ?? 0;
         const high = bytes[at + 128 + 32 * h + i] ?? 0;
-        const quants = [(low & 15) | ((high & 3) << 4), (next & 15) | (((high >> 2) & 3) << 4), (low >> 4) | (((high >> 4) & 3) << 4), (next >> 4) | ((high >> 6) << 4)];
+        const quants = [
+          (low & 15) | ((high & 3) << 4),
+          (next & 15) | (((high >> 2) & 3) << 4),
+          (low >> 4) | (((high >> 4) & 3) << 4),
+          (next >> 4) | ((high >> 6) << 4),
+        ];
         quants.forEach((q, part) => {
           const scale = ((bytes[at + 192 + 8 * h + 2 * part + (i >> 4)] ?? 0) << 24) >> 24;
           out[to + 128 * h + 32 * part + i] = Math.fround(d * scale) * (q - 32);

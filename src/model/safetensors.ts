@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs"
 import { z } from "zod";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
-import { encodings, type WritableEncoding } from "./encodings.js";
+import { encodings, type WritableEncoding, writers } from "./encodings.js";
 import { elementsOf, type TensorSource } from "./weights.js";
 
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' bytes. */
@@ -39,7 +39,9 @@ export const readSafetensorsHeader = (path: string): readonly TensorSource[] => 
     throw new ZerothError(`${path} cannot be read: ${messageOf(error)}.`, { cause: error });
   }
   const bad = (what: string): ZerothError =>
-    new ZerothError(`${path} is not a valid safetensors file: ${what}.\nIt is damaged or cut short: fetch or copy it again.`);
+    new ZerothError(
+      `${path} is not a valid safetensors file: ${what}.\nIt is damaged or cut short: fetch or copy it again.`,
+    );
   try {
     const { size } = fstatSync(fd);
     if (size < 8) throw bad(size === 0 ? "it is empty" : "it is shorter than its own length field");
@@ -60,20 +62,27 @@ export const readSafetensorsHeader = (path: string): readonly TensorSource[] => 
       .map(([name, value]) => {
         const parsed = entrySchema.safeParse(value);
         if (!parsed.success) throw bad(`the entry of ${name} is malformed (${parsed.error.issues[0]?.message})`);
-        const { dtype, shape, data_offsets: [start, end] } = parsed.data;
-        if (end < start || dataStart + end > size) throw bad(`${name} lies at bytes ${start} to ${end}, past the file's end`);
+        const {
+          dtype,
+          shape,
+          data_offsets: [start, end],
+        } = parsed.data;
+        if (end < start || dataStart + end > size)
+          throw bad(`${name} lies at bytes ${start} to ${end}, past the file's end`);
         const encoding = dtypes.find((known) => known === dtype);
         if (encoding === undefined) {
           throw new ZerothError(`${path}: ${name} has dtype ${dtype}. Zeroth reads ${dtypes.join(", ")}.`);
         }
         const expected = elementsOf(shape) * encodings[encoding].blockBytes;
-        if (end - start !== expected) throw bad(`${name} is ${dtype} [${shape}], ${expected} bytes, but takes ${end - start}`);
+        if (end - start !== expected)
+          throw bad(`${name} is ${dtype} [${shape}], ${expected} bytes, but takes ${end - start}`);
         return { name, shape, encoding, file, offset: dataStart + start, length: end - start };
       })
       .sort((a, b) => a.offset - b.offset || a.length - b.length);
     tensors.forEach((tensor, i) => {
       const before = tensors[i - 1];
-      if (before !== undefined && tensor.offset < before.offset + before.length) throw bad(`${before.name} and ${tensor.name} overlap`);
+      if (before !== undefined && tensor.offset < before.offset + before.length)
+        throw bad(`${before.name} and ${tensor.name} overlap`);
     });
     return tensors;
   } catch (error) {
@@ -83,6 +92,9 @@ export const readSafetensorsHeader = (path: string): readonly TensorSource[] => 
     closeSync(fd);
   }
 };
+
+/** A tensor's values as the bytes of a dtype, rounded to nearest even where it is narrower. fp32 is a view, not a copy. */
+export const bytesOf = (values: Float32Array, dtype: WritableEncoding = "F32"): Uint8Array => writers[dtype](values);
 
 export interface TensorToWrite {
   readonly name: string;
@@ -121,7 +133,8 @@ export const writeSafetensors = async (
     yield Buffer.concat([text, Buffer.alloc(padded - text.length, " ")]);
     for (const { name, shape, dtype, bytes } of sorted) {
       const data = await bytes();
-      if (data.length !== elementsOf(shape) * encodings[dtype].blockBytes) throw new RangeError(`${name}: ${data.length} bytes`);
+      if (data.length !== elementsOf(shape) * encodings[dtype].blockBytes)
+        throw new RangeError(`${name}: ${data.length} bytes`);
       yield data;
     }
   };

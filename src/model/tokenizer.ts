@@ -1,5 +1,5 @@
-import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { Template } from "@huggingface/jinja";
+import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { messageOf, ZerothError } from "../errors.js";
 
 export interface ChatMessage {
@@ -69,7 +69,8 @@ export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
   return {
     encode: (text, { special: add } = { special: false }) =>
       text === "" && !add ? [] : Array.from(inner.encode(text, { add_special_tokens: add }).ids),
-    decode: (ids, { skipSpecial } = { skipSpecial: false }) => inner.decode([...ids], { skip_special_tokens: skipSpecial }),
+    decode: (ids, { skipSpecial } = { skipSpecial: false }) =>
+      inner.decode([...ids], { skip_special_tokens: skipSpecial }),
     token: (id) => inner.id_to_token(id) ?? `<${id}>`,
     chat: chatOf(files),
   };

@@ -18,7 +18,7 @@ export interface TensorSource {
 
 export const elementsOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
 
-/** Bytes read at a time: what stays beside the result. A multiple of every block size. */
+/** Blocks read at a time: all that is ever beside the result. */
 const CHUNK_BLOCKS = 2 ** 15;
 
 /** Rows (h, pair, half) back to (h, half, pair): GGUF's order of rotary rows to Hugging Face's, in place. */
@@ -42,7 +42,15 @@ const unpermute = (data: Float32Array, rows: number, heads: number): void => {
  * Reads a tensor as fp32, a chunk at a time: no second copy of it is ever in memory.
  * @throws ZerothError when the file cannot be read or is shorter than it says
  */
-export const readTensor = ({ name, shape, encoding, file, offset, length, permutedHeads }: TensorSource): Float32Array<ArrayBuffer> => {
+export const readTensorSync = ({
+  name,
+  shape,
+  encoding,
+  file,
+  offset,
+  length,
+  permutedHeads,
+}: TensorSource): Float32Array<ArrayBuffer> => {
   const { blockBytes, blockElements, decode } = encodings[encoding];
   const out = new Float32Array(elementsOf(shape));
   let fd: number | undefined;
