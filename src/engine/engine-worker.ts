@@ -29,6 +29,12 @@ const answer = async ({ call, argument }: Message): Promise<unknown> => {
   return (host.calls[call] as (argument: unknown) => Promise<unknown>)(argument);
 };
 
+/** Tensors read out of the engine are handed over, not copied. */
+const handedOver = (value: unknown): ArrayBuffer[] =>
+  typeof value === "object" && value !== null && "data" in value && value.data instanceof Float32Array && value.data.buffer instanceof ArrayBuffer
+    ? [value.data.buffer]
+    : [];
+
 // One request at a time, in order: the runtime and the kernels share the weights.
 let last: Promise<void> = Promise.resolve();
 port.on("message", (message: Message) => {
@@ -40,7 +46,7 @@ port.on("message", (message: Message) => {
       const stack = error instanceof Error ? error.stack : undefined;
       reply = { id: message.id, error: { message: messageOf(error), stack, ours: error instanceof ZerothError } };
     }
-    port.postMessage(reply);
+    port.postMessage(reply, "value" in reply ? handedOver(reply.value) : []);
     if (message.call === "close") port.close();
   });
 });

@@ -52,8 +52,16 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   });
 
   const { program } = plan;
-  const pool = program === undefined ? undefined : createKernelPool(plan.threads);
   const stateNames = Object.keys(program?.states ?? {});
+  const pool =
+    program === undefined
+      ? undefined
+      : createKernelPool(plan.threads, {
+          distribution: program.distribution,
+          direction: program.direction,
+          apply: program.rule,
+          states: stateNames,
+        });
   const slots = plan.residents
     .filter(({ trainable }) => trainable)
     .map(({ name, shape }): Slot => {
@@ -61,9 +69,6 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
       const states = Object.values(program?.states ?? {}).map((value) => filled(sizeOf(shape), value));
       return { name, shape, id: tensorId(name), weight, states };
     });
-  if (pool !== undefined && program !== undefined) {
-    pool.prepare({ distribution: program.distribution, direction: program.direction, apply: program.rule, states: stateNames });
-  }
   const place = plan.placement === "copies" ? inCopies : inPlace;
   const trainables = pool === undefined ? undefined : place(slots, pool, program?.exempt ?? {});
 
@@ -83,7 +88,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   const tensors = new Map<string, { buffer: ArrayBuffer; tensor: Tensor }>();
   const tensorOf = (name: string, { buffer }: Slab): Tensor => {
     const cached = tensors.get(name);
-    if (cached?.buffer === buffer) return cached.tensor;
+    if (cached !== undefined && cached.buffer === buffer) return cached.tensor;
     const tensor = new Tensor("float32", new Float32Array(buffer), shapes.get(name) ?? []);
     tensors.set(name, { buffer, tensor });
     return tensor;

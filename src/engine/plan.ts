@@ -97,7 +97,7 @@ export const buildForward = (options: {
   };
 
   const hidden = family.hidden({ g, weight, linear });
-  const output = headOutput(g, head, hidden, () => weight(family.headWeight));
+  const output = headOutput(g, head, hidden, weight(family.headWeight));
   g.output(output, "output");
   return { graph: encodeModel(g.build()), output: "output", folder, residents };
 };

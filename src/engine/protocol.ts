@@ -3,7 +3,7 @@ import type { Expr } from "../kernels/expr.js";
 import type { TensorSource } from "../model/weights.js";
 import type { Scalars } from "../optimizer/optimizer.js";
 import type { Placement } from "../peft/method.js";
-import type { Distribution } from "../perturbation/perturbation.js";
+import type { Distribution } from "../random/noise.js";
 
 /** A tensor that lives in the engine as a plain ArrayBuffer and enters the graph as an input. */
 export interface Resident {

@@ -131,7 +131,7 @@ const decodeAttribute = (content: Uint8Array): readonly [string, Attribute] => {
 const decodeNode = (content: Uint8Array): Node => {
   const inputs: string[] = [];
   const outputs: string[] = [];
-  const attributes: [string, Attribute][] = [];
+  const attributes: (readonly [string, Attribute])[] = [];
   let name = "";
   let operator = "";
   let domain = "";

@@ -45,7 +45,6 @@ interface Definition<O> {
 
 /** An optimizer whose hyperparameters are chosen. */
 export interface Configured {
-  readonly options: Readonly<Record<string, unknown>>;
   scalars(learningRate: number, update: Update): Scalars;
 }
 
@@ -65,7 +64,6 @@ export const defineOptimizer = <O extends object>({ options: schema, scalars, ..
     }
     const options = parsed.data;
     return {
-      options: { ...options },
       scalars: (learningRate, update) => scalars(options, learningRate, update),
     };
   },

@@ -3,9 +3,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { messageOf, ZerothError } from "../errors.js";
 import type { Parameter } from "../model/family.js";
-import { readSafetensorsHeader, writeSafetensors } from "../model/safetensors.js";
+import { readSafetensorsHeader } from "../model/safetensors.js";
 import type { TensorSource } from "../model/weights.js";
-import { writeFileAtomic } from "../model/atomic.js";
 import { type LoraConfig, type LoraModule, loraConfig, loraModules, loraNames } from "./lora.js";
 
 /** PEFT's two file names. */
@@ -70,32 +69,3 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
   }
   return { config, modules, tensors };
 };
-
-/** PEFT's configuration of an adapter that Zeroth trained. */
-export const writeAdapterConfig = (folder: string, base: string, config: { rank: number; alpha: number; targets: readonly string[] | "all-linear"; modules: readonly LoraModule[] }): void => {
-  const targets = config.targets === "all-linear" ? [...new Set(config.modules.map(({ module }) => module.split(".").at(-1) ?? module))] : config.targets;
-  const json = {
-    alpha_pattern: {},
-    base_model_name_or_path: base,
-    bias: "none",
-    fan_in_fan_out: false,
-    inference_mode: true,
-    init_lora_weights: true,
-    layers_pattern: null,
-    layers_to_transform: null,
-    lora_alpha: config.alpha,
-    lora_dropout: 0,
-    modules_to_save: null,
-    peft_type: "LORA",
-    r: config.rank,
-    rank_pattern: {},
-    revision: null,
-    target_modules: [...targets].sort(),
-    task_type: "CAUSAL_LM",
-    use_dora: false,
-    use_rslora: false,
-  };
-  writeFileAtomic(join(folder, ADAPTER_CONFIG), `${JSON.stringify(json, null, 2)}\n`);
-};
-
-export { writeSafetensors };

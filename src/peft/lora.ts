@@ -33,6 +33,9 @@ export const loraNames = (module: string): { a: string; b: string } => ({
   b: `base_model.model.${module}.lora_B.weight`,
 });
 
+/** The last part of the module that a LoRA tensor belongs to: `q_proj`. */
+export const moduleLeaf = (tensor: string): string => tensor.replace(/\.lora_[AB]\.weight$/, "").split(".").at(-1) ?? tensor;
+
 /** One adapted linear layer: y = W·x + scale·B·(A·x). */
 export interface LoraModule {
   readonly module: string;
@@ -103,7 +106,7 @@ export const loraMethod = (modules: readonly LoraModule[]): Method => {
       if (adapted === undefined) return base;
       const names = loraNames(module);
       const down = g.op("Gemm", [x, tensor(names.a)], { transB: 1 }, `${module}.lora_A`);
-      return g.op("Gemm", [down, tensor(names.b), base], { transB: 1, alpha: adapted.scale }, `${module}.lora_B`);
+      return g.op("Gemm", [down, tensor(names.b), base], { transB: 1, alpha: { float: adapted.scale } }, `${module}.lora_B`);
     },
   };
 };

@@ -1,7 +1,5 @@
 import { type Expr, input } from "../kernels/expr.js";
-
-/** The distribution that fills a tile of z: both have mean 0 and covariance I. */
-export type Distribution = "gaussian" | "rademacher";
+import type { Distribution } from "../random/noise.js";
 
 /**
  * How a key becomes a direction: noise z of a distribution, shaped elementwise. The direction is never stored; kernels

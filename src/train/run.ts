@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import type { Engine } from "../engine/engine.js";
-import { writeFileAtomic } from "./atomic.js";
+import { writeFileAtomic } from "../atomic.js";
 import { lossChart } from "./chart.js";
 import { type BaseHashes, createJournal, type Journal, type JournalHeader, type JournalWriter, readJournal, reopenJournal } from "./journal.js";
 import { type Batch, bestOf, type Evaluation, type LoopEvent, loop, type Metric, type Outcome } from "./loop.js";
@@ -95,7 +94,7 @@ const hashInBackground = (plan: RunPlan, journal: Journal | undefined, writer: J
 export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResult> {
   const { folder, stepper, schedule } = plan;
   const { paths } = folder;
-  const bestFolder = join(paths.folder, "best");
+  const bestFolder = paths.best;
   for (const message of folder.notes) yield { type: "note", message };
 
   // Before anything is written: a model that does not load leaves no run behind.
@@ -110,7 +109,7 @@ export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResu
   const seconds: number[] = [];
   const finishHash = hashInBackground(plan, journal, writer);
   const metrics = await openMetrics(paths.metrics, from);
-  const events = openEvents(paths.folder, from);
+  const events = openEvents(paths.folder, from + 1);
   const draw = async () => {
     const points = losses.map((loss, i) => ({ step: i + 1, loss }));
     await writeFileAtomic(paths.chart, lossChart({ losses: points, evaluations }));

@@ -1,0 +1,72 @@
+import { createHash } from "node:crypto";
+import { chooseTask } from "../data/choose.js";
+import { dataFile, readRows, type Row } from "../data/rows.js";
+import { demonstrations, withDemonstrations } from "../data/shots.js";
+import { drawShots } from "../data/split.js";
+import type { Example, Task } from "../data/task.js";
+import { treeBuilder } from "../data/tokenize.js";
+import { rightBranchOnly, type TokenTree } from "../data/tree.js";
+import { type ObjectiveName, objectives } from "../objective/objectives.js";
+import type { Model } from "./load.js";
+import type { DataChoice } from "./types.js";
+
+/** Examples that were cut from the left, told aloud. */
+export const truncationNote = (trees: readonly TokenTree[]): string | undefined => {
+  const cut = trees.filter(({ truncated }) => truncated > 0).length;
+  return cut === 0
+    ? undefined
+    : `${cut} of ${trees.length} examples are longer than the model's context and were cut from the left.`;
+};
+
+/** The rows of a file as trees of tokens, in file order. */
+export interface Examples {
+  readonly task: Task;
+  readonly examples: readonly Example[];
+  /** For evaluation: all options of each row. */
+  readonly trees: readonly TokenTree[];
+}
+
+const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength);
+
+export const examplesOf = (model: Model, task: Task, rows: readonly Row[], labelled = true, context = ""): Examples => {
+  const build = builderOf(model);
+  const examples = rows.map((row) => withDemonstrations(task.example(row, labelled), context));
+  return { task, examples, trees: examples.map(build) };
+};
+
+/** Reads the training or validation rows of a choice. */
+export const readExamples = async (
+  model: Model,
+  choice: DataChoice,
+  split: "train" | "validation",
+  options: { limit?: number | undefined; shots?: number | undefined } = {},
+): Promise<Examples> => {
+  const task = chooseTask(choice);
+  const rows = await readRows(await dataFile(choice.data, split));
+  const context = await shotsOf(choice, task, options.shots ?? 0);
+  return examplesOf(model, task, rows.slice(0, options.limit), true, context);
+};
+
+const shotsOf = async (choice: DataChoice, task: Task, shots: number): Promise<string> => {
+  if (shots === 0) return "";
+  const rows = await readRows(await dataFile(choice.data, "train"));
+  const drawn = drawShots(rows.length, shots, 0n).flatMap((index) => rows[index] ?? []);
+  return demonstrations(drawn.map((row) => task.example(row)).filter((example) => example.kind === "text"));
+};
+
+/** What a task learns from: all options, or the right one alone. */
+export const trainingTrees = ({ task, trees }: Examples): readonly TokenTree[] =>
+  task.trainedAs === "classification" ? trees : trees.map(rightBranchOnly);
+
+/** The loss a task is trained with. */
+export const objectiveOf = (task: Task) => {
+  const name: ObjectiveName = task.trainedAs;
+  return objectives[name];
+};
+
+/** SHA-256 of trees in order: equal exactly when training would see the same tokens. */
+export const hashTrees = (trees: readonly TokenTree[]): string => {
+  const hash = createHash("sha256");
+  for (const { shared, branches, label } of trees) hash.update(JSON.stringify([shared, branches, label]));
+  return hash.digest("hex");
+};

@@ -1,0 +1,53 @@
+import { existsSync, readdirSync } from "node:fs";
+import { ZerothError } from "../errors.js";
+import { fingerprint } from "../model/open.js";
+import { readJournal } from "../train/journal.js";
+import { restoreRun } from "../train/restore.js";
+import { runPaths } from "../train/run-folder.js";
+import { openEngine, threadsOf } from "./engines.js";
+import { methodOf, requireSameBase, saverOf, stepperOf } from "./finetune.js";
+import type { Model } from "./load.js";
+import { settingsSchema } from "./settings.js";
+import type { ReplayOptions } from "./types.js";
+
+/**
+ * Rebuilds the tuned weights after any step from the base model and the run's journal alone, bit for bit; no forward pass runs.
+ * @throws ZerothError when the base differs from the run's, the journal is damaged, or the step is not in it
+ */
+export const replay = async (model: Model, options: ReplayOptions): Promise<{ step: number; out: string }> => {
+  const { out } = options;
+  if (existsSync(out) && readdirSync(out).length > 0) {
+    throw new ZerothError(`--out ${out} is not empty.\nGive an empty or new folder.`, { kind: "usage" });
+  }
+  const paths = runPaths(options.run);
+  const journal = readJournal(paths.journal);
+  const parsed = settingsSchema.safeParse(journal.header.options);
+  if (!parsed.success) {
+    throw new ZerothError(`${paths.journal} holds settings that this version does not know (${parsed.error.issues[0]?.path.join(".")}).\nUse the version of Zeroth that made it: ${journal.header.zeroth}.`);
+  }
+  if (fingerprint(model.files) !== journal.header.model.fingerprint) {
+    throw new ZerothError(`${paths.journal} was made with another base model (${journal.header.model.origin}).\nGive the model it was made with.`);
+  }
+  await requireSameBase(model, paths.journal, journal.base?.sha256);
+  const step = options.step ?? journal.finished?.keptStep ?? journal.stepCount;
+  if (step > journal.stepCount) {
+    throw new ZerothError(`${paths.journal} holds ${journal.stepCount} steps; step ${step} is not among them.`, { kind: "usage" });
+  }
+  const settings = parsed.data;
+  const method = methodOf(model, settings);
+  const { stepper, program } = stepperOf(settings);
+  const engine = await openEngine(model, {
+    head: "tokens",
+    method,
+    program,
+    seed: BigInt(settings.seed),
+    threads: threadsOf(options.threads),
+  });
+  try {
+    await restoreRun(engine, stepper, journal, step);
+    await saverOf(model, settings, method)(engine, out);
+  } finally {
+    await engine.close();
+  }
+  return { step, out };
+};

@@ -1,0 +1,74 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { writeFileAtomic } from "../atomic.js";
+import { type WritableEncoding, writers } from "../model/encodings.js";
+import type { OpenModel } from "../model/open.js";
+import { writeSafetensors } from "../model/safetensors.js";
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter.js";
+import { moduleLeaf } from "./lora.js";
+import type { Trainable } from "./method.js";
+
+/** Reads a trained tensor out of wherever it lives. */
+export type Reader = (name: string) => Promise<Float32Array>;
+
+/** The configuration of an adapter as PEFT writes it, keys sorted: equal adapters give equal bytes. */
+const peftConfig = (base: string, rank: number, alpha: number, targets: readonly string[]) => ({
+  alpha_pattern: {},
+  base_model_name_or_path: base,
+  bias: "none",
+  fan_in_fan_out: false,
+  inference_mode: true,
+  init_lora_weights: true,
+  layers_pattern: null,
+  layers_to_transform: null,
+  lora_alpha: alpha,
+  lora_dropout: 0,
+  modules_to_save: null,
+  peft_type: "LORA",
+  r: rank,
+  rank_pattern: {},
+  revision: null,
+  target_modules: [...targets].sort(),
+  task_type: "CAUSAL_LM",
+  use_dora: false,
+  use_rslora: false,
+});
+
+const folderFor = async (folder: string): Promise<void> => {
+  await mkdir(folder, { recursive: true });
+};
+
+/** Writes a LoRA adapter in PEFT's layout. */
+export const saveAdapter = async (
+  folder: string,
+  model: OpenModel,
+  tensors: readonly Trainable[],
+  { rank, alpha }: { readonly rank: number; readonly alpha: number },
+  read: Reader,
+): Promise<void> => {
+  await folderFor(folder);
+  const entries = tensors.map(({ name, shape }) => ({ name, shape, dtype: "F32" as const, bytes: async () => writers.F32(await read(name)) }));
+  await writeSafetensors(join(folder, ADAPTER_WEIGHTS), entries);
+  const targets = [...new Set(tensors.map(({ name }) => moduleLeaf(name)))];
+  const config = peftConfig(model.origin.spec, rank, alpha, targets);
+  await writeFileAtomic(join(folder, ADAPTER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+};
+
+/** Names of dtypes as `config.json` has them. */
+const configDtypes: Readonly<Record<WritableEncoding, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+
+/** Writes a whole model folder: weights in one safetensors file, configuration, tokenizer and what else went with it. */
+export const saveModel = async (
+  folder: string,
+  model: OpenModel,
+  tensors: readonly { readonly name: string; readonly shape: readonly number[] }[],
+  read: Reader,
+  dtype: WritableEncoding = "F32",
+): Promise<void> => {
+  await folderFor(folder);
+  const entries = tensors.map(({ name, shape }) => ({ name, shape, dtype, bytes: async () => writers[dtype](await read(name)) }));
+  for (const { name, content } of model.sidecars()) await writeFileAtomic(join(folder, name), content);
+  const { torch_dtype: _, ...config } = model.config;
+  await writeFileAtomic(join(folder, "config.json"), `${JSON.stringify({ ...config, dtype: configDtypes[dtype] }, null, 2)}\n`);
+  await writeSafetensors(join(folder, "model.safetensors"), entries);
+};
