@@ -28,7 +28,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
  * One line of a JSONL file; nothing for a blank one.
  * @throws ZerothError when it is not a JSON object
  */
-export const parseJsonLine = (text: string, file: string, line: number): Row | undefined => {
+const parseJsonLine = (text: string, file: string, line: number): Row | undefined => {
   if (text.trim() === "") return undefined;
   let fields: unknown;
   try {
