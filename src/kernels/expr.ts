@@ -1,82 +1,76 @@
-/**
- * Straight-line fp32 arithmetic on one element: plain data, so it can be posted to where it is compiled. An expression used
- * twice by identity is computed once.
+/*
+ * Elementwise fp32 arithmetic as plain data (it can be posted to a worker). Kernels for every platform are generated from it.
+ * A subexpression that several parents share by identity is computed once.
  */
+
+type Unary = "neg" | "abs" | "sqrt";
+type Binary = "add" | "sub" | "mul" | "div" | "min" | "max";
+/** x where a test of a and b holds, else y; the arguments are x, y, a, b. */
+type Choice = "where-lt" | "where-le" | "where-eq";
+
+export type Operator = Unary | Binary | Choice;
+
 export type Expr =
-  | { readonly op: "input"; readonly name: string }
-  | { readonly op: "scalar"; readonly name: string }
-  | { readonly op: "constant"; readonly value: number }
-  | { readonly op: Unary; readonly a: Expr }
-  | { readonly op: Binary; readonly a: Expr; readonly b: Expr }
-  | { readonly op: "where"; readonly test: Comparison; readonly a: Expr; readonly b: Expr; readonly then: Expr; readonly otherwise: Expr };
+  | { readonly kind: "input" | "scalar"; readonly name: string }
+  | { readonly kind: "constant"; readonly value: number }
+  | { readonly kind: "operation"; readonly operator: Operator; readonly operands: readonly Expr[] };
 
-export type Unary = "neg" | "abs" | "sqrt";
-export type Binary = "add" | "sub" | "mul" | "div" | "min" | "max";
-export type Comparison = "lt" | "le" | "eq";
+const operation =
+  <T extends readonly Expr[]>(operator: Operator) =>
+  (...operands: T): Expr => ({ kind: "operation", operator, operands });
 
-/** A value that each element has: a weight, a gradient, a state. */
-export const input = (name: string): Expr => ({ op: "input", name });
-/** A number that all elements of a tensor share in a step. */
-export const scalar = (name: string): Expr => ({ op: "scalar", name });
+/** One value an element, such as "weight", "g" or a state. */
+export const input = (name: string): Expr => ({ kind: "input", name });
+
+/** One value a call, such as "learningRate"; rounded to fp32. */
+export const scalar = (name: string): Expr => ({ kind: "scalar", name });
+
 /** Rounded to fp32. */
-export const constant = (value: number): Expr => ({ op: "constant", value: Math.fround(value) });
+export const constant = (value: number): Expr => ({ kind: "constant", value });
 
-const unary =
-  (op: Unary) =>
-  (a: Expr): Expr => ({ op, a });
-const binary =
-  (op: Binary) =>
-  (a: Expr, b: Expr): Expr => ({ op, a, b });
+export const add = operation<[a: Expr, b: Expr]>("add");
+export const sub = operation<[a: Expr, b: Expr]>("sub");
+export const mul = operation<[a: Expr, b: Expr]>("mul");
+export const div = operation<[a: Expr, b: Expr]>("div");
+/** NaN when either is NaN; −0 is below +0. */
+export const min = operation<[a: Expr, b: Expr]>("min");
+/** NaN when either is NaN; −0 is below +0. */
+export const max = operation<[a: Expr, b: Expr]>("max");
+export const neg = operation<[a: Expr]>("neg");
+export const abs = operation<[a: Expr]>("abs");
+export const sqrt = operation<[a: Expr]>("sqrt");
 
-export const neg = unary("neg");
-export const abs = unary("abs");
-export const sqrt = unary("sqrt");
-export const add = binary("add");
-export const sub = binary("sub");
-export const mul = binary("mul");
-export const div = binary("div");
-/** NaN if either is. */
-export const min = binary("min");
-export const max = binary("max");
+type Pair = readonly [a: Expr, b: Expr];
 
-/** `then` where the comparison of a and b holds, `otherwise` elsewhere (so also where one of them is NaN). */
-export const where = (test: Comparison, [a, b]: readonly [Expr, Expr], then: Expr, otherwise: Expr): Expr => ({
-  op: "where",
-  test,
-  a,
-  b,
-  then,
-  otherwise,
-});
-
-/** The expressions that an expression is made of. */
-export const operandsOf = (expr: Expr): readonly Expr[] => {
-  if (expr.op === "where") return [expr.a, expr.b, expr.then, expr.otherwise];
-  if ("b" in expr) return [expr.a, expr.b];
-  return "a" in expr ? [expr.a] : [];
+/** `x` where a < b (or a ≤ b, a = b), else `y`; comparisons with NaN are false. */
+export const where = (test: { lt: Pair } | { le: Pair } | { eq: Pair }, x: Expr, y: Expr): Expr => {
+  const choose = (operator: Choice, [a, b]: Pair): Expr => operation<[Expr, Expr, Expr, Expr]>(operator)(x, y, a, b);
+  if ("lt" in test) return choose("where-lt", test.lt);
+  return "le" in test ? choose("where-le", test.le) : choose("where-eq", test.eq);
 };
 
-/** All parts of some expressions, each once, operands before what uses them. */
-export const inOrder = (roots: readonly Expr[]): readonly Expr[] => {
+/** What an expression is made of, operands before their operations, each once. */
+export const nodesOf = (roots: readonly Expr[]): readonly Expr[] => {
   const seen = new Set<Expr>();
   const visit = (expr: Expr): void => {
     if (seen.has(expr)) return;
-    for (const operand of operandsOf(expr)) visit(operand);
+    if (expr.kind === "operation") expr.operands.forEach(visit);
     seen.add(expr);
   };
-  for (const root of roots) visit(root);
+  roots.forEach(visit);
   return [...seen];
 };
 
-/** What a set of outputs reads and writes, in the order that compiled code takes it. */
-export interface Signature {
-  readonly inputs: readonly string[];
-  readonly scalars: readonly string[];
-  readonly outputs: readonly string[];
-}
-
-export const signatureOf = (outputs: Readonly<Record<string, Expr>>): Signature => {
-  const parts = inOrder(Object.values(outputs));
-  const names = (op: "input" | "scalar") => [...new Set(parts.flatMap((part) => (part.op === op ? [part.name] : [])))].sort();
-  return { inputs: names("input"), scalars: names("scalar"), outputs: Object.keys(outputs).sort() };
+/** `expr` with inputs replaced by other expressions; what is shared stays shared. */
+export const substitute = (
+  outputs: Readonly<Record<string, Expr>>,
+  inputs: Readonly<Record<string, Expr>>,
+): Readonly<Record<string, Expr>> => {
+  const replaced = new Map<Expr, Expr>();
+  for (const expr of nodesOf(Object.values(outputs))) {
+    const known = (operand: Expr): Expr => replaced.get(operand) ?? operand;
+    if (expr.kind === "input") replaced.set(expr, inputs[expr.name] ?? expr);
+    else if (expr.kind === "operation") replaced.set(expr, { ...expr, operands: expr.operands.map(known) });
+  }
+  return Object.fromEntries(Object.entries(outputs).map(([name, expr]) => [name, replaced.get(expr) ?? expr]));
 };

@@ -1,49 +1,33 @@
-import { type Binary, type Comparison, type Expr, inOrder, signatureOf, type Unary } from "./expr.js";
+import { type Expr, nodesOf } from "./expr.js";
+import { operations } from "./operations.js";
 
-const f = Math.fround;
-
-const unary: Readonly<Record<Unary, (a: number) => number>> = { neg: (a) => -a, abs: Math.abs, sqrt: (a) => f(Math.sqrt(a)) };
-const binary: Readonly<Record<Binary, (a: number, b: number) => number>> = {
-  add: (a, b) => f(a + b),
-  sub: (a, b) => f(a - b),
-  mul: (a, b) => f(a * b),
-  div: (a, b) => f(a / b),
-  min: Math.min,
-  max: Math.max,
-};
-const compare: Readonly<Record<Comparison, (a: number, b: number) => boolean>> = {
-  lt: (a, b) => a < b,
-  le: (a, b) => a <= b,
-  eq: (a, b) => a === b,
-};
+type Buffers = Readonly<Record<string, Float32Array>>;
 
 /**
- * A rule in plain TypeScript: the same fp32 operations that `compileRule`'s kernel does, element by element. Every operation on
- * fp32 values is rounded once (float64 carries enough digits that rounding its result is rounding the exact one).
+ * The rule that `compileRule` compiles, in plain TypeScript: the same fp32 operations in the same order, so the same bits (one
+ * NaN is as good as another). For tests, and for functions too small to be worth a kernel.
  *
- * @returns a function that reads `buffers` and `scalars` by name and writes the outputs into `buffers`, `n` elements each
+ * @returns a function on `n` elements of named arrays: inputs, and outputs that are written (they may be the same arrays)
  */
 export const reference = (outputs: Readonly<Record<string, Expr>>) => {
-  const parts = inOrder(Object.values(outputs));
-  const { outputs: names } = signatureOf(outputs);
-  return (n: number, buffers: Readonly<Record<string, Float32Array>>, scalars: Readonly<Record<string, number>>): void => {
+  const nodes = nodesOf(Object.values(outputs));
+  const place = new Map(nodes.map((node, i) => [node, i]));
+  const placeOf = (node: Expr | undefined): number => (node === undefined ? 0 : (place.get(node) ?? 0));
+  const evaluate = (node: Expr, i: number, values: Float32Array, buffers: Buffers, scalars: Readonly<Record<string, number>>) => {
+    if (node.kind === "constant") return node.value;
+    if (node.kind === "input") return buffers[node.name]?.[i] ?? Number.NaN;
+    if (node.kind === "scalar") return scalars[node.name] ?? Number.NaN;
+    const [a, b, c, d] = node.operands.map((operand) => values[placeOf(operand)] ?? Number.NaN);
+    return operations[node.operator].value(a ?? 0, b ?? 0, c ?? 0, d ?? 0);
+  };
+  return (n: number, buffers: Buffers, scalars: Readonly<Record<string, number>>): void => {
+    // A Float32Array rounds each operation's result to fp32.
+    const values = new Float32Array(nodes.length);
     for (let i = 0; i < n; i++) {
-      const values = new Map<Expr, number>();
-      const of = (expr: Expr): number => values.get(expr) ?? Number.NaN;
-      for (const part of parts) {
-        let value: number;
-        if (part.op === "input") value = buffers[part.name]?.[i] ?? Number.NaN;
-        else if (part.op === "scalar") value = f(scalars[part.name] ?? Number.NaN);
-        else if (part.op === "constant") value = f(part.value);
-        else if (part.op === "where") value = compare[part.test](of(part.a), of(part.b)) ? of(part.then) : of(part.otherwise);
-        else if ("b" in part) value = binary[part.op](of(part.a), of(part.b));
-        else value = unary[part.op](of(part.a));
-        values.set(part, value);
-      }
-      for (const name of names) {
-        const buffer = buffers[name];
-        const expr = outputs[name];
-        if (buffer !== undefined && expr !== undefined) buffer[i] = of(expr);
+      for (const [at, node] of nodes.entries()) values[at] = evaluate(node, i, values, buffers, scalars);
+      for (const [name, expr] of Object.entries(outputs)) {
+        const out = buffers[name];
+        if (out !== undefined) out[i] = values[placeOf(expr)] ?? Number.NaN;
       }
     }
   };
