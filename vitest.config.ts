@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** `.ci/run` names a file here and adds up what it finds in it. */
-const report = process.env["ZEROTH_TEST_REPORT"];
+const report = process.env.ZEROTH_TEST_REPORT;
 
 export default defineConfig({
   test: {

@@ -44,5 +44,7 @@ const wrong = arrows.filter((arrow) => arrow.wrong !== undefined);
 for (const { file, specifier, wrong: why } of wrong) {
   console.error(`src/${relative(src, file)} imports ${specifier}: ${why}`);
 }
-console.log(`${arrows.length} imports in ${files.length} files, ${wrong.length} against the order ${order.join(" → ")}`);
+console.log(
+  `${arrows.length} imports in ${files.length} files, ${wrong.length} against the order ${order.join(" → ")}`,
+);
 if (wrong.length > 0) process.exitCode = 1;

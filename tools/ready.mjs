@@ -68,7 +68,9 @@ if (!existsSync(installed) || (readStamp().lock !== lock && !installedByHand()))
 if (readStamp().lock !== lock) writeStamp({ lock });
 
 const sources = hashOf(
-  [at("src"), at("tsconfig.json"), at("tools", "build.mjs"), lockfile].flatMap(filesUnder).filter((path) => path !== generated),
+  [at("src"), at("tsconfig.json"), at("tools", "build.mjs"), lockfile]
+    .flatMap(filesUnder)
+    .filter((path) => path !== generated),
 );
 if (!existsSync(at("dist", "cli", "main.js")) || !existsSync(generated) || readStamp().sources !== sources) {
   run("Building", process.execPath, [at("tools", "build.mjs")]);

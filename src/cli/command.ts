@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { z } from "zod";
+import type { z } from "zod";
 import { ZerothError } from "../errors.js";
 import { readConfig } from "./config.js";
 import { commonFlags, type Flag } from "./flags.js";
@@ -31,7 +31,11 @@ export interface CommandSpec<F extends Flags> {
 
 /** A command: how it is declared to the argument parser, options checked, and run. */
 export interface RegisteredCommand {
-  register(parent: Command, start: (run: () => Promise<number>) => Promise<void>, call: Pick<Context, "program" | "args">): void;
+  register(
+    parent: Command,
+    start: (run: () => Promise<number>) => Promise<void>,
+    call: Pick<Context, "program" | "args">,
+  ): void;
 }
 
 const flagName = ({ usage }: Flag): string => usage.split(" ", 1)[0] ?? usage;
@@ -57,13 +61,21 @@ const checked = <F extends Flags>(command: string, flags: F, given: Readonly<Rec
 export const defineCommand = <F extends Flags>(spec: CommandSpec<F>): RegisteredCommand => ({
   register(parent, start, call) {
     const flags: F & typeof commonFlags = { ...spec.flags, ...commonFlags };
-    const command = parent.command(spec.name).summary(spec.summary).description(spec.summary).allowExcessArguments(false);
+    const command = parent
+      .command(spec.name)
+      .summary(spec.summary)
+      .description(spec.summary)
+      .allowExcessArguments(false);
     for (const { usage, help, group, schema } of Object.values<Flag>(flags)) {
       const needed = schema.safeParse(undefined).success ? "" : " (required)";
       command.addOption(new Option(usage, `${help}${needed}`).helpGroup(group));
     }
     command
-      .addOption(new Option("--config <file>", "YAML or JSON file with any of these options; flags override it").helpGroup("Output:"))
+      .addOption(
+        new Option("--config <file>", "YAML or JSON file with any of these options; flags override it").helpGroup(
+          "Output:",
+        ),
+      )
       .helpOption("-h, --help", "show this")
       .addHelpText("after", () => helpExamples(spec, call.program));
     command.action((given: Record<string, unknown>) =>
@@ -79,4 +91,8 @@ export const defineCommand = <F extends Flags>(spec: CommandSpec<F>): Registered
 });
 
 const helpExamples = ({ name, examples }: Pick<CommandSpec<Flags>, "name" | "examples">, program: string): string =>
-  ["", "Examples:", ...examples.flatMap(([args, what]) => [`  # ${what}`, `  ${program} ${name} ${args}`.trimEnd()])].join("\n");
+  [
+    "",
+    "Examples:",
+    ...examples.flatMap(([args, what]) => [`  # ${what}`, `  ${program} ${name} ${args}`.trimEnd()]),
+  ].join("\n");

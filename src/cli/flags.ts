@@ -20,9 +20,9 @@ const scalar = z.union([z.string(), z.number(), z.boolean()]);
 const text = z.union([z.string().min(1), z.number()], { error: "needs a value" }).transform(String);
 
 /** Text with commas; a configuration file may give a list. */
-const list = z.union([z.string(), z.array(scalar)], { error: "needs a list" }).transform((value) =>
-  typeof value === "string" ? value : value.join(","),
-);
+const list = z
+  .union([z.string(), z.array(scalar)], { error: "needs a list" })
+  .transform((value) => (typeof value === "string" ? value : value.join(",")));
 
 const choice = <T extends string>(...choices: readonly [T, ...T[]]) =>
   z.enum(choices, { error: `must be ${choices.join(" or ")}` });
@@ -60,39 +60,75 @@ export const rowFlags = {
   task: data("--task <name>", "sst2, rte, cb, boolq, copa, winogrande, wsc, wic or multirc", text.optional()),
   prompt: data("--prompt <text>", 'a task of your own: "{sentence} It was"', text.optional()),
   options: data("--options <texts>", 'its answers, split at commas, spaces kept: " terrible, great"', list.optional()),
-  labels: data("--labels <labels>", "what the data calls them, in the same order (default: integers from 0)", list.optional()),
+  labels: data(
+    "--labels <labels>",
+    "what the data calls them, in the same order (default: integers from 0)",
+    list.optional(),
+  ),
 } as const;
 
 export const dataFlags = {
   data: data("--data <path>", ".jsonl or .csv file, or a folder with train.jsonl and validation.jsonl", text),
   ...rowFlags,
-  format: data("--format <name>", "completion ({prompt, completion} rows) or chat ({messages} rows)", choice("completion", "chat").optional()),
+  format: data(
+    "--format <name>",
+    "completion ({prompt, completion} rows) or chat ({messages} rows)",
+    choice("completion", "chat").optional(),
+  ),
 } as const;
 
 export const methodFlags = {
   method: method("--method <name>", "lora or full (default: lora)", choice("lora", "full").optional()),
   rank: method("--rank <r>", "LoRA's rank (default: 8)", whole(1).optional()),
   alpha: method("--alpha <a>", "LoRA's scale is alpha / rank (default: 16)", aboveZero.optional()),
-  targets: method("--targets <names>", 'modules, split at commas, or all-linear (default: "q_proj,v_proj")', list.optional()),
+  targets: method(
+    "--targets <names>",
+    'modules, split at commas, or all-linear (default: "q_proj,v_proj")',
+    list.optional(),
+  ),
 } as const;
 
 export const trainingFlags = {
-  optimizer: training("--optimizer <name>", "mezo or hizoo (default: mezo)", named<OptimizerChoice["name"]>().optional()),
-  perturbation: training("--perturbation <name>", "gaussian or rademacher", named<NonNullable<OptimizerChoice["perturbation"]>>().optional()),
+  optimizer: training(
+    "--optimizer <name>",
+    "mezo or hizoo (default: mezo)",
+    named<OptimizerChoice["name"]>().optional(),
+  ),
+  perturbation: training(
+    "--perturbation <name>",
+    "gaussian or rademacher",
+    named<NonNullable<OptimizerChoice["perturbation"]>>().optional(),
+  ),
   learningRate: training("--learning-rate <x>", "default: the optimizer's own for the method", atLeastZero.optional()),
   epsilon: training("--epsilon <x>", "perturbation radius (default: the optimizer's own)", aboveZero.optional()),
   queries: training("--queries <q>", "directions averaged a step (default: 1)", whole(1).optional()),
   weightDecay: training("--weight-decay <x>", "default: 0", atLeastZero.optional()),
   steps: training("--steps <n>", "default: 1000", whole(1).optional()),
   batchSize: training("--batch-size <n>", "rows a step (default: 16)", whole(1).optional()),
-  schedule: training("--schedule <name>", "constant, linear or cosine (default: constant)", choice("constant", "linear", "cosine").optional()),
+  schedule: training(
+    "--schedule <name>",
+    "constant, linear or cosine (default: constant)",
+    choice("constant", "linear", "cosine").optional(),
+  ),
   warmup: training("--warmup <n>", "steps of linear warm-up (default: 0)", whole(0).optional()),
   seed: training("--seed <s>", "of noise, initialisation and data order (default: 0)", whole(0).optional()),
   trainRows: training("--train-rows <n>", "rows to train on (default: all that are not dev rows)", whole(1).optional()),
-  devRows: training("--dev-rows <n>", "rows to choose the best step on (default: a tenth, at most 500)", whole(0).optional()),
+  devRows: training(
+    "--dev-rows <n>",
+    "rows to choose the best step on (default: a tenth, at most 500)",
+    whole(0).optional(),
+  ),
   dataSeed: training("--data-seed <s>", "of the choice of those rows (default: 0)", whole(0).optional()),
-  evalEvery: training("--eval-every <n>", "steps between evaluations on the dev rows; 0: never (default: 200)", whole(0).optional()),
-  patience: training("--patience <n>", "stop after this many evaluations without a better one (default: never)", whole(0).optional()),
+  evalEvery: training(
+    "--eval-every <n>",
+    "steps between evaluations on the dev rows; 0: never (default: 200)",
+    whole(0).optional(),
+  ),
+  patience: training(
+    "--patience <n>",
+    "stop after this many evaluations without a better one (default: never)",
+    whole(0).optional(),
+  ),
 } as const;
 
 export const out = output("--out <dir>", "folder to write", text);
@@ -108,10 +144,22 @@ export const commonFlags = {
 } as const;
 
 export const limit = data("--limit <n>", "at most this many rows, from the head of the file", whole(1).optional());
-export const shots = data("--shots <n>", "in-context demonstrations from the training file (default: 0)", whole(0).optional());
-export const atStep = main("--step <n>", "rebuild the weights after this step (default: the step that the run kept)", whole(0).optional());
+export const shots = data(
+  "--shots <n>",
+  "in-context demonstrations from the training file (default: 0)",
+  whole(0).optional(),
+);
+export const atStep = main(
+  "--step <n>",
+  "rebuild the weights after this step (default: the step that the run kept)",
+  whole(0).optional(),
+);
 export const runFolder = main("--run <dir>", "the run's folder (--out of finetune)", text);
-export const dtype = output("--dtype <name>", "float32, float16 or bfloat16 (default: float32)", choice("float32", "float16", "bfloat16").optional());
+export const dtype = output(
+  "--dtype <name>",
+  "float32, float16 or bfloat16 (default: float32)",
+  choice("float32", "float16", "bfloat16").optional(),
+);
 export const optional = <S extends z.ZodType>({ schema, ...flag }: Flag<S>): Flag<z.ZodOptional<S>> => ({
   ...flag,
   schema: schema.optional(),

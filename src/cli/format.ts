@@ -23,7 +23,9 @@ export const duration = (seconds: number): string => {
 /** Steps a second when it is quick, seconds a step when it is not. */
 export const rate = (secondsPerStep: number): string => {
   if (!(secondsPerStep > 0)) return "";
-  return secondsPerStep < 1 ? `${(1 / secondsPerStep).toPrecision(3)} steps/s` : `${secondsPerStep.toPrecision(3)} s/step`;
+  return secondsPerStep < 1
+    ? `${(1 / secondsPerStep).toPrecision(3)} steps/s`
+    : `${secondsPerStep.toPrecision(3)} s/step`;
 };
 
 export const bar = (fraction: number, width: number): string => {

@@ -1,5 +1,5 @@
-import { basename, relative } from "node:path";
 import { createRequire } from "node:module";
+import { basename, relative } from "node:path";
 import { Command, CommanderError } from "commander";
 import { messageOf, ZerothError } from "../errors.js";
 import { evaluate } from "./commands/evaluate.js";
@@ -41,6 +41,9 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   const [, script = "zeroth", ...args] = argv;
   const call = { program: programOf(script), args };
   let code: number = exitCodes.done;
+  const start = async (run: () => Promise<number>): Promise<void> => {
+    code = await run();
+  };
 
   const program = new Command("zeroth")
     .description("Fine-tune language models with forward passes only.")
@@ -51,7 +54,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", `\nStart here:\n  ${call.program} quickstart\n  ${call.program} finetune --help`);
   for (const command of commands) {
-    command.register(program, async (run) => void (code = await run()), call);
+    command.register(program, start, call);
   }
 
   // `zeroth predict | head` closes the pipe: that is no error.
@@ -66,7 +69,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   } catch (error) {
     // The parser has said what was wrong already.
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
-    process.stderr.write(`${describeError(error, (process.env["DEBUG"] ?? "") !== "")}\n`);
+    process.stderr.write(`${describeError(error, (process.env.DEBUG ?? "") !== "")}\n`);
     return error instanceof ZerothError && error.kind === "usage" ? exitCodes.usage : exitCodes.failure;
   } finally {
     ignore();

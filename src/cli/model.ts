@@ -12,7 +12,9 @@ export const openModel = async (spec: string, terminal: Terminal): Promise<Model
           told = file;
           if (!terminal.live) terminal.line(`Downloading ${file}${total === undefined ? "" : ` (${bytes(total)})`}`);
         }
-        terminal.status(`Downloading ${file}  ${bytes(done)}${total === undefined ? "" : ` of ${bytes(total)}, ${percent(done / total)}`}`);
+        terminal.status(
+          `Downloading ${file}  ${bytes(done)}${total === undefined ? "" : ` of ${bytes(total)}, ${percent(done / total)}`}`,
+        );
       },
     });
   } finally {

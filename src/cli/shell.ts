@@ -1,5 +1,7 @@
 /** A word as a POSIX shell reads it back. */
-export const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+export const quoted = (word: string): string =>
+  /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /** A command line that can be typed again. */
-export const commandLine = (program: string, args: readonly string[]): string => [program, ...args.map(quoted)].join(" ");
+export const commandLine = (program: string, args: readonly string[]): string =>
+  [program, ...args.map(quoted)].join(" ");

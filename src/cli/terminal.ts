@@ -51,8 +51,8 @@ export const createTerminal = ({
   err?: Stream;
 }): Terminal => {
   const stream = quiet ? err : out;
-  const live = Boolean(stream.isTTY) && !json && process.env["TERM"] !== "dumb";
-  const colours = live && (process.env["NO_COLOR"] ?? "") === "";
+  const live = Boolean(stream.isTTY) && !json && process.env.TERM !== "dumb";
+  const colours = live && (process.env.NO_COLOR ?? "") === "";
   let drawn = false;
   const clear = () => {
     if (drawn) stream.write(CLEAR);

@@ -57,7 +57,9 @@ const peopleLines = (terminal: Terminal, now: () => number): Handlers => {
       const share = trainableParameters === parameters ? "all" : grouped(trainableParameters);
       const rows = `${counted(trainRows, "row")}${devRows === 0 ? "" : `, ${counted(devRows, "dev row")}`}`;
       terminal.line(
-        paint.dim(`Training ${share} of ${grouped(parameters)} parameters on ${rows}; ${counted(steps - resumedAt, "step")} to go.`),
+        paint.dim(
+          `Training ${share} of ${grouped(parameters)} parameters on ${rows}; ${counted(steps - resumedAt, "step")} to go.`,
+        ),
       );
     },
     step(event) {
@@ -76,7 +78,10 @@ const peopleLines = (terminal: Terminal, now: () => number): Handlers => {
     },
     evaluation(event) {
       held = paint.dim(`held out: ${scoreOf(event)}`);
-      if (!terminal.live) terminal.line(`step ${grouped(event.step)}  on the dev rows: ${scoreOf(event)}${event.best ? ", the best so far" : ""}`);
+      if (!terminal.live)
+        terminal.line(
+          `step ${grouped(event.step)}  on the dev rows: ${scoreOf(event)}${event.best ? ", the best so far" : ""}`,
+        );
     },
     note: ({ message }) => terminal.line(paint.yellow(message)),
     done: () => terminal.status(),
@@ -88,9 +93,15 @@ const peopleLines = (terminal: Terminal, now: () => number): Handlers => {
  *
  * @param stop aborts the run's signal
  */
-export const drive = async (run: Run, terminal: Terminal, stop: AbortController, now = Date.now): Promise<FinetuneResult> => {
+export const drive = async (
+  run: Run,
+  terminal: Terminal,
+  stop: AbortController,
+  now = Date.now,
+): Promise<FinetuneResult> => {
   const handlers = terminal.json ? machineLines(terminal) : peopleLines(terminal, now);
-  const show = <T extends TrainEvent["type"]>(type: T, event: Extract<TrainEvent, { type: T }>) => handlers[type](event);
+  const show = <T extends TrainEvent["type"]>(type: T, event: Extract<TrainEvent, { type: T }>) =>
+    handlers[type](event);
   let release = () => {};
   try {
     for await (const event of run) {

@@ -20,13 +20,18 @@ export const evaluate = defineCommand({
     const result = await measure(base, {
       ...dataChoice(options),
       ...{ adapter: folder, threads, device: where, limit: most, shots: demonstrations },
-      onProgress: (done, total) => terminal.status(`${paint.cyan(bar(done / total, 16))}  ${grouped(done)}/${counted(total, "row")}`),
+      onProgress: (done, total) =>
+        terminal.status(`${paint.cyan(bar(done / total, 16))}  ${grouped(done)}/${counted(total, "row")}`),
     });
     terminal.status();
     const { task, metric, correct, total, value } = result;
     if (terminal.json) terminal.record({ task, metric, ...(correct === undefined ? {} : { correct }), total, value });
-    else if (correct === undefined) terminal.line(`${paint.bold(`${task}: loss ${value.toFixed(4)}`)} nats a token over ${counted(total, "row")}`);
-    else terminal.line(`${paint.bold(`${task}: accuracy ${percent(value)}`)} (${grouped(correct)} of ${counted(total, "row")})`);
+    else if (correct === undefined)
+      terminal.line(`${paint.bold(`${task}: loss ${value.toFixed(4)}`)} nats a token over ${counted(total, "row")}`);
+    else
+      terminal.line(
+        `${paint.bold(`${task}: accuracy ${percent(value)}`)} (${grouped(correct)} of ${counted(total, "row")})`,
+      );
     return 0;
   },
 });

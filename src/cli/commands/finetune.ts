@@ -1,4 +1,4 @@
-import { finetune as start, type MethodChoice, type OptimizerChoice, ZerothError } from "../../index.js";
+import { type MethodChoice, type OptimizerChoice, finetune as start, ZerothError } from "../../index.js";
 import { defineCommand } from "../command.js";
 import { dataChoice, dataFlags, device, methodFlags, model, out, resume, trainingFlags } from "../flags.js";
 import { counted, duration, rate } from "../format.js";
@@ -35,7 +35,9 @@ const optimizerChoice = (options: {
   weightDecay?: number | undefined;
 }): OptimizerChoice | undefined => {
   const { optimizer, perturbation, learningRate, epsilon, queries, weightDecay } = options;
-  const said = [optimizer, perturbation, learningRate, epsilon, queries, weightDecay].some((value) => value !== undefined);
+  const said = [optimizer, perturbation, learningRate, epsilon, queries, weightDecay].some(
+    (value) => value !== undefined,
+  );
   if (!said) return undefined;
   const hyperparameters = weightDecay === undefined ? undefined : { weightDecay };
   return { name: optimizer ?? "mezo", perturbation, learningRate, epsilon, queries, hyperparameters };
@@ -46,9 +48,18 @@ export const finetune = defineCommand({
   summary: "Tune a model on your rows with forward passes only.",
   flags,
   examples: [
-    ["--model HuggingFaceTB/SmolLM2-135M-Instruct --task sst2 --data sst2/ --out tuned", "a model from the hub, a published task"],
-    ['--model model.gguf --prompt "{review} It was" --options " bad, good" --data reviews.jsonl --out tuned', "a task of your own"],
-    ["--model ./model --format chat --data chats.jsonl --method full --steps 5000 --out tuned", "all parameters, on chats"],
+    [
+      "--model HuggingFaceTB/SmolLM2-135M-Instruct --task sst2 --data sst2/ --out tuned",
+      "a model from the hub, a published task",
+    ],
+    [
+      '--model model.gguf --prompt "{review} It was" --options " bad, good" --data reviews.jsonl --out tuned',
+      "a task of your own",
+    ],
+    [
+      "--model ./model --format chat --data chats.jsonl --method full --steps 5000 --out tuned",
+      "all parameters, on chats",
+    ],
     ["--config run.yaml --resume", "go on with a run, its options in a file"],
   ],
   async run(options, { terminal, program, args }) {
@@ -59,7 +70,20 @@ export const finetune = defineCommand({
     const base = await openModel(options.model, terminal);
     const run = start(base, {
       ...dataChoice(options),
-      ...{ method, optimizer, steps, batchSize, schedule, warmup, seed, trainRows, devRows, dataSeed, evalEvery, patience },
+      ...{
+        method,
+        optimizer,
+        steps,
+        batchSize,
+        schedule,
+        warmup,
+        seed,
+        trainRows,
+        devRows,
+        dataSeed,
+        evalEvery,
+        patience,
+      },
       threads: options.threads,
       device: options.device,
       out: options.out,
@@ -74,7 +98,9 @@ export const finetune = defineCommand({
     }
     if (interrupted) {
       const again = args.includes("--resume") ? args : [...args, "--resume"];
-      terminal.warn(`Stopped after ${counted(result.steps, "step")}; nothing is lost. Go on with:\n  ${commandLine(program, again)}`);
+      terminal.warn(
+        `Stopped after ${counted(result.steps, "step")}; nothing is lost. Go on with:\n  ${commandLine(program, again)}`,
+      );
       return 130;
     }
     const { paint } = terminal;
@@ -83,7 +109,8 @@ export const finetune = defineCommand({
         ? `This run finished before: ${counted(result.steps, "step")}. Nothing was changed.`
         : `${result.outcome === "finished" ? "Done" : "Stopped early"}: ${counted(result.steps, "step")} at ${rate(result.secondsPerStep)} (${duration(result.steps * result.secondsPerStep)}), loss ${result.loss.toFixed(4)}.`;
     terminal.line(paint.bold(headline));
-    if (result.keptStep !== result.steps) terminal.line(`Kept: the weights after step ${result.keptStep}, the best on the dev rows.`);
+    if (result.keptStep !== result.steps)
+      terminal.line(`Kept: the weights after step ${result.keptStep}, the best on the dev rows.`);
     terminal.line(`  weights     ${result.out}`);
     terminal.line(`  loss curve  ${result.chart}`);
     terminal.line("Next:");
@@ -92,7 +119,9 @@ export const finetune = defineCommand({
   },
 });
 
-type Asked = { model: string; data: string; out: string } & Partial<Record<"task" | "prompt" | "options" | "labels" | "format", string | undefined>>;
+type Asked = { model: string; data: string; out: string } & Partial<
+  Record<"task" | "prompt" | "options" | "labels" | "format", string | undefined>
+>;
 
 const evaluateArgs = ({ model: spec, data, out: folder, ...rest }: Asked): readonly string[] => [
   ...["evaluate", "--model", spec, "--adapter", folder],

@@ -10,7 +10,10 @@ export const merge = defineCommand({
   flags: { model, adapter, out, dtype },
   examples: [
     ["--model ./model --adapter tuned --out merged", "float32: nothing of the tuning is lost"],
-    ["--model ./model --adapter tuned --out merged --dtype bfloat16", "half the size; says how much of the tuning survives rounding"],
+    [
+      "--model ./model --adapter tuned --out merged --dtype bfloat16",
+      "half the size; says how much of the tuning survives rounding",
+    ],
   ],
   async run(options, { terminal }) {
     const base = await openModel(options.model, terminal);
@@ -20,7 +23,9 @@ export const merge = defineCommand({
     if (terminal.json) terminal.record(result);
     terminal.line(`Wrote ${counted(result.tensors, "tensor")} to ${result.out}.`);
     if (result.survivingChanges < 1) {
-      terminal.line(`${percent(result.survivingChanges)} of the changed weights are still changed after rounding to ${options.dtype ?? "float32"}.`);
+      terminal.line(
+        `${percent(result.survivingChanges)} of the changed weights are still changed after rounding to ${options.dtype ?? "float32"}.`,
+      );
     }
     return 0;
   },

@@ -12,7 +12,10 @@ export const predict = defineCommand({
   quiet: true,
   examples: [
     ["--model ./model --adapter tuned --task sst2 < rows.jsonl > answers.jsonl", "from standard input"],
-    ['--model ./model --prompt "{review} It was" --options " bad, good" --data reviews.jsonl', "from a file, without an adapter"],
+    [
+      '--model ./model --prompt "{review} It was" --options " bad, good" --data reviews.jsonl',
+      "from a file, without an adapter",
+    ],
   ],
   async run(options, { terminal }) {
     const base = await openModel(options.model, terminal);

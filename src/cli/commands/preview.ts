@@ -13,7 +13,11 @@ export const preview = defineCommand({
   ],
   async run(options, { terminal }) {
     const base = await openModel(options.model, terminal);
-    const text = await render(base, { ...dataChoice(options), limit: options.limit, colour: terminal.paint.isColorSupported });
+    const text = await render(base, {
+      ...dataChoice(options),
+      limit: options.limit,
+      colour: terminal.paint.isColorSupported,
+    });
     if (terminal.json) terminal.record({ preview: text });
     terminal.line(text);
     return 0;

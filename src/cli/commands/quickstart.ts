@@ -36,12 +36,22 @@ interface Answer {
   readonly right: boolean;
 }
 
-const answers = async (model: Model, adapter: string | undefined, threads: number | undefined, terminal: Terminal): Promise<readonly Answer[]> => {
+const answers = async (
+  model: Model,
+  adapter: string | undefined,
+  threads: number | undefined,
+  terminal: Terminal,
+): Promise<readonly Answer[]> => {
   const given: Answer[] = [];
   const rows = rowsOf(join(asset("quickstart"), "validation.jsonl"));
   for await (const { row, prediction } of predict(model, rows, { ...task, adapter, threads })) {
     const { text, label } = row;
-    given.push({ text: String(text), label: String(label), prediction: String(prediction), right: prediction === label });
+    given.push({
+      text: String(text),
+      label: String(label),
+      prediction: String(prediction),
+      right: prediction === label,
+    });
     terminal.status(`${counted(given.length, "row")} answered`);
   }
   terminal.status();
@@ -64,7 +74,11 @@ const telling = (before: readonly Answer[], after: readonly Answer[]) => {
 export const quickstart = defineCommand({
   name: "quickstart",
   summary: "Tune the small model that ships with Zeroth, in about half a minute.",
-  flags: { seed: trainingFlags.seed, steps: { ...trainingFlags.steps, help: `default: ${STEPS}` }, out: optional({ ...out, help: "default: zeroth-quickstart" }) },
+  flags: {
+    seed: trainingFlags.seed,
+    steps: { ...trainingFlags.steps, help: `default: ${STEPS}` },
+    out: optional({ ...out, help: "default: zeroth-quickstart" }),
+  },
   examples: [
     ["", "tunes, and shows what changed"],
     ["--seed 2 --steps 1000 --out again", "another start, more steps, another folder"],
@@ -78,7 +92,9 @@ export const quickstart = defineCommand({
     terminal.line(paint.bold("Zeroth quickstart: fine-tuning with forward passes only, no backpropagation"));
     terminal.line();
     terminal.line(`  model  seedling, a Llama of ${grouped(model.parameters)} parameters that ships with Zeroth`);
-    terminal.line(`  task   how did the child feel? ${paint.dim(`"${task.prompt}" → ${task.options.split(",").join(" or")}`)}`);
+    terminal.line(
+      `  task   how did the child feel? ${paint.dim(`"${task.prompt}" → ${task.options.split(",").join(" or")}`)}`,
+    );
     terminal.line();
 
     const before = await answers(model, undefined, threads, terminal);
@@ -103,10 +119,13 @@ export const quickstart = defineCommand({
 
     const after = await answers(model, folder, threads, terminal);
     const tuned = accuracyOf(after);
-    terminal.line(`Tuned:   ${paint.bold(paint.green(percent(tuned)))} of the same rows right, after ${counted(result.steps, "step")}.`);
+    terminal.line(
+      `Tuned:   ${paint.bold(paint.green(percent(tuned)))} of the same rows right, after ${counted(result.steps, "step")}.`,
+    );
     terminal.line();
     for (const { was, is } of telling(before, after)) {
-      const shown = ({ prediction, right }: Answer) => (right ? paint.green(`${prediction} ✓`) : paint.red(`${prediction} ✗`));
+      const shown = ({ prediction, right }: Answer) =>
+        right ? paint.green(`${prediction} ✓`) : paint.red(`${prediction} ✗`);
       terminal.line(`  ${is.text}`);
       terminal.line(`    before: ${shown(was)}   after: ${shown(is)}`);
     }
@@ -120,7 +139,18 @@ export const quickstart = defineCommand({
     terminal.line(`  ${commandLine(program, nextArgs)}`);
     if (terminal.json) {
       const { steps: taken, loss, secondsPerStep, peakRssBytes, out: made, chart } = result;
-      terminal.record({ untuned, tuned, total: after.length, steps: taken, loss, secondsPerStep, peakRssBytes, out: made, chart, seconds });
+      terminal.record({
+        untuned,
+        tuned,
+        total: after.length,
+        steps: taken,
+        loss,
+        secondsPerStep,
+        peakRssBytes,
+        out: made,
+        chart,
+        seconds,
+      });
     }
     return 0;
   },

@@ -15,7 +15,12 @@ export const replay = defineCommand({
   async run(options, { terminal }) {
     const base = await openModel(options.model, terminal);
     terminal.status("Replaying …");
-    const result = await rebuild(base, { run: options.run, out: options.out, step: options.step, threads: options.threads });
+    const result = await rebuild(base, {
+      run: options.run,
+      out: options.out,
+      step: options.step,
+      threads: options.threads,
+    });
     terminal.status();
     if (terminal.json) terminal.record(result);
     terminal.line(`Replayed ${counted(result.step, "step")} of ${options.run} into ${result.out}.`);
