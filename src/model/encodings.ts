@@ -6,11 +6,8 @@ interface EncodingRule {
   decode(bytes: Uint8Array, out: Float32Array): void;
 }
 
-const words = new Uint32Array(1);
-const single = new Float32Array(words.buffer);
-
 /** An IEEE half's value. */
-export const halfToFloat = (half: number): number => {
+const halfToFloat = (half: number): number => {
   const sign = half & 0x8000 ? -1 : 1;
   const exponent = (half >> 10) & 31;
   const fraction = half & 1023;
@@ -19,36 +16,32 @@ export const halfToFloat = (half: number): number => {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 };
 
-/** fp32 to half, to nearest even; too large becomes infinity. */
-export const floatToHalf = (value: number): number => {
-  single[0] = value;
-  const bits = words[0] ?? 0;
+/** The bits of an fp32 number to those of a half, to nearest even; too large becomes infinity. */
+const halfBits = (bits: number): number => {
   const sign = (bits >>> 16) & 0x8000;
   const magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
   if (magnitude >= 0x477ff000) return sign | 0x7c00;
-  if (magnitude < 0x38800000) {
-    // Subnormal halves are multiples of 2⁻²⁴; the product is exact, and so is the rounding.
-    const scaled = Math.abs(value) * 2 ** 24;
-    const floor = Math.floor(scaled);
-    const rest = scaled - floor;
-    const up = rest > 0.5 || (rest === 0.5 && floor % 2 === 1);
-    return sign | (floor + (up ? 1 : 0));
-  }
-  const rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
-  return sign | ((rounded - 0x38000000) >>> 13);
+  if (magnitude >= 0x38800000) return sign | ((magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >>> 13);
+  // Subnormal halves are multiples of 2⁻²⁴: the significand is shifted to that unit, what falls off decides the rounding.
+  const shift = 126 - (magnitude >>> 23);
+  if (shift > 24) return sign;
+  const significand = (magnitude & 0x7fffff) | 0x800000;
+  const kept = significand >>> shift;
+  const rest = significand & ((1 << shift) - 1);
+  const middle = 1 << (shift - 1);
+  return sign | (kept + (rest > middle || (rest === middle && (kept & 1) === 1) ? 1 : 0));
 };
 
-/** fp32 to bfloat16, to nearest even. */
-export const floatToBfloat = (value: number): number => {
-  single[0] = value;
-  const bits = words[0] ?? 0;
-  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;
-  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
-};
+/** The bits of an fp32 number to those of a bfloat16, to nearest even. */
+const bfloatBits = (bits: number): number =>
+  (bits & 0x7fffffff) > 0x7f800000 ? (bits >>> 16) | 0x40 : (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 
 const halves = Float32Array.from({ length: 65536 }, (_, half) => halfToFloat(half));
 const u16 = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+/** Two-byte elements of an encoding without blocks. */
+const pairs = (bytes: Uint8Array): Uint16Array =>
+  bytes.byteOffset % 2 === 0 ? new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2) : pairs(bytes.slice());
 const half = (bytes: Uint8Array, at: number): number => halves[u16(bytes, at)] ?? 0;
 
 /** Runs a decoder of one block over all blocks. */
@@ -82,15 +75,21 @@ export const encodings = {
     blockBytes: 4,
     decode: (bytes, out) => new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes),
   },
-  F16: rule(1, 2, (bytes, at, out, to) => {
-    out[to] = half(bytes, at);
-  }),
+  F16: {
+    blockElements: 1,
+    blockBytes: 2,
+    decode(bytes, out) {
+      const elements = pairs(bytes);
+      for (let i = 0; i < elements.length; i++) out[i] = halves[elements[i] ?? 0] ?? 0;
+    },
+  },
   BF16: {
     blockElements: 1,
     blockBytes: 2,
     decode(bytes, out) {
+      const elements = pairs(bytes);
       const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
-      for (let i = 0; i < out.length; i++) bits[i] = u16(bytes, 2 * i) << 16;
+      for (let i = 0; i < elements.length; i++) bits[i] = (elements[i] ?? 0) << 16;
     },
   },
   /** d·(q − 8), 32 nibbles: the low halves first, then the high ones. */
@@ -134,21 +133,20 @@ export const encodings = {
   /** 256 elements of 6 bits in two halves of 128: low nibbles, then pairs of high bits; one signed scale for each 16. */
   Q6_K: rule(256, 210, (bytes, at, out, to) => {
     const d = half(bytes, at + 208);
+    const put = (place: number, part: number, scaleAt: number, quant: number): void => {
+      out[place + 32 * part] = Math.fround(d * (((bytes[scaleAt + 2 * part] ?? 0) << 24) >> 24)) * (quant - 32);
+    };
     for (let h = 0; h < 2; h++) {
       for (let i = 0; i < 32; i++) {
         const low = bytes[at + 64 * h + i] ?? 0;
         const next = bytes[at + 64 * h + 32 + i] ?? 0;
         const high = bytes[at + 128 + 32 * h + i] ?? 0;
-        const quants = [
-          (low & 15) | ((high & 3) << 4),
-          (next & 15) | (((high >> 2) & 3) << 4),
-          (low >> 4) | (((high >> 4) & 3) << 4),
-          (next >> 4) | ((high >> 6) << 4),
-        ];
-        quants.forEach((q, part) => {
-          const scale = ((bytes[at + 192 + 8 * h + 2 * part + (i >> 4)] ?? 0) << 24) >> 24;
-          out[to + 128 * h + 32 * part + i] = Math.fround(d * scale) * (q - 32);
-        });
+        const place = to + 128 * h + i;
+        const scaleAt = at + 192 + 8 * h + (i >> 4);
+        put(place, 0, scaleAt, (low & 15) | ((high & 3) << 4));
+        put(place, 1, scaleAt, (next & 15) | (((high >> 2) & 3) << 4));
+        put(place, 2, scaleAt, (low >> 4) | (((high >> 4) & 3) << 4));
+        put(place, 3, scaleAt, (next >> 4) | ((high >> 6) << 4));
       }
     }
   }),
@@ -156,11 +154,21 @@ export const encodings = {
 
 export type Encoding = keyof typeof encodings;
 
-/** Encodings that weights are written in. */
+/** Narrows fp32 to two bytes an element. */
+const narrowing =
+  (narrow: (bits: number) => number) =>
+  (data: Float32Array): Uint8Array => {
+    const bits = new Int32Array(data.buffer, data.byteOffset, data.length);
+    const out = new Uint16Array(data.length);
+    for (let i = 0; i < bits.length; i++) out[i] = narrow(bits[i] ?? 0);
+    return new Uint8Array(out.buffer);
+  };
+
+/** Encodings that weights are written in: fp32 as a view of the data, the others rounded to nearest even. */
 export const writers = {
   F32: (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-  F16: (data: Float32Array): Uint8Array => new Uint8Array(Uint16Array.from(data, floatToHalf).buffer),
-  BF16: (data: Float32Array): Uint8Array => new Uint8Array(Uint16Array.from(data, floatToBfloat).buffer),
+  F16: narrowing(halfBits),
+  BF16: narrowing(bfloatBits),
 } satisfies Partial<Readonly<Record<Encoding, (data: Float32Array) => Uint8Array>>>;
 
 export type WritableEncoding = keyof typeof writers;

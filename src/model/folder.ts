@@ -22,7 +22,9 @@ const weightFiles = (folder: string): readonly string[] => {
     if (outside !== undefined) throw new ZerothError(`${index} names a shard outside its folder: ${outside}.`);
     const missing = shards.filter((shard) => !existsSync(join(folder, shard)));
     if (missing.length > 0) {
-      throw new ZerothError(`${folder} lacks ${missing.join(", ")}, which ${INDEX} names.\nFetch the missing shards again.`);
+      throw new ZerothError(
+        `${folder} lacks ${missing.join(", ")}, which ${INDEX} names.\nFetch the missing shards again.`,
+      );
     }
     return shards.map((shard) => join(folder, shard));
   }
@@ -33,7 +35,9 @@ const weightFiles = (folder: string): readonly string[] => {
         `Convert it: python -c "from transformers import AutoModelForCausalLM as A; A.from_pretrained('.').save_pretrained('.', safe_serialization=True)"`,
     );
   }
-  throw new ZerothError(`${folder} holds no ${WEIGHTS} and no ${INDEX}.\nGive a model folder, a .gguf file or a hub id.`);
+  throw new ZerothError(
+    `${folder} holds no ${WEIGHTS} and no ${INDEX}.\nGive a model folder, a .gguf file or a hub id.`,
+  );
 };
 
 /** The chat template wherever it is kept: a file of its own, or the configuration (a text, or a list with one named "default"). */
@@ -43,7 +47,9 @@ const chatTemplate = (folder: string, config: Json): string | undefined => {
   const value = config.chat_template;
   if (typeof value === "string") return value;
   if (!Array.isArray(value)) return undefined;
-  const named: unknown = value.find((item: unknown) => typeof item === "object" && item !== null && "name" in item && item.name === "default");
+  const named: unknown = value.find(
+    (item: unknown) => typeof item === "object" && item !== null && "name" in item && item.name === "default",
+  );
   return typeof named === "object" && named !== null && "template" in named ? String(named.template) : undefined;
 };
 
@@ -51,7 +57,9 @@ const chatTemplate = (folder: string, config: Json): string | undefined => {
 export const readTokenizerFiles = (folder: string): TokenizerFiles => {
   const file = join(folder, "tokenizer.json");
   if (!existsSync(file)) {
-    throw new ZerothError(`${folder} has no tokenizer.json.\nFetch it from where the model came from, or save the tokenizer as a fast one.`);
+    throw new ZerothError(
+      `${folder} has no tokenizer.json.\nFetch it from where the model came from, or save the tokenizer as a fast one.`,
+    );
   }
   const configFile = join(folder, "tokenizer_config.json");
   const config = existsSync(configFile) ? readJson(configFile) : {};
@@ -59,7 +67,14 @@ export const readTokenizerFiles = (folder: string): TokenizerFiles => {
 };
 
 /** Files that go along when a model is written anew. */
-const SIDECARS = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "generation_config.json"];
+const SIDECARS = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.jinja",
+  "generation_config.json",
+];
 
 /**
  * Opens a folder in Hugging Face's layout; links are resolved, so that the runtime sees real files.
@@ -67,7 +82,8 @@ const SIDECARS = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map
  */
 export const openFolder = (folder: string, origin: OpenModel["origin"]): OpenModel => {
   const configFile = join(folder, "config.json");
-  if (!existsSync(configFile)) throw new ZerothError(`${folder} has no config.json.\nGive a model folder, a .gguf file or a hub id.`);
+  if (!existsSync(configFile))
+    throw new ZerothError(`${folder} has no config.json.\nGive a model folder, a .gguf file or a hub id.`);
   const config = readJson(configFile);
   const paths = weightFiles(folder);
   const weights = new Map<string, TensorSource>();
@@ -80,6 +96,9 @@ export const openFolder = (folder: string, origin: OpenModel["origin"]): OpenMod
     files: [...new Set([...weights.values()].map(({ file }) => file))],
     tokenizer: makeTokenizer(readTokenizerFiles(folder)),
     sidecars: () =>
-      SIDECARS.filter((name) => existsSync(join(folder, name))).map((name) => ({ name, content: readFileSync(join(folder, name)) })),
+      SIDECARS.filter((name) => existsSync(join(folder, name))).map((name) => ({
+        name,
+        content: readFileSync(join(folder, name)),
+      })),
   };
 };

@@ -9,7 +9,12 @@ const CONTROL = 3;
 const USER_DEFINED = 4;
 const UNKNOWN = 2;
 
-const regex = (pattern: string) => ({ type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false });
+const regex = (pattern: string) => ({
+  type: "Split",
+  pattern: { Regex: pattern },
+  behavior: "Isolated",
+  invert: false,
+});
 const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
 const gpt2Split = regex("'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+");
 const llama3Split = regex(
@@ -36,7 +41,9 @@ interface Vocabulary {
 
 const texts = (metadata: GgufMetadata, key: string): readonly string[] | undefined => {
   const value = metadata.get(key);
-  return Array.isArray(value) && value.every((item) => typeof item === "string") ? (value as readonly string[]) : undefined;
+  return Array.isArray(value) && value.every((item) => typeof item === "string")
+    ? (value as readonly string[])
+    : undefined;
 };
 const figures = (metadata: GgufMetadata, key: string): readonly number[] => {
   const value = metadata.get(key);
@@ -47,24 +54,47 @@ const addedTokens = ({ tokens, types }: Vocabulary) =>
   tokens.flatMap((content, id) => {
     const type = types[id];
     if (type !== CONTROL && type !== USER_DEFINED && type !== UNKNOWN) return [];
-    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: type !== USER_DEFINED }];
+    return [
+      {
+        id,
+        content,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: type !== USER_DEFINED,
+      },
+    ];
   });
 
-const vocabularyOf = ({ tokens }: Vocabulary): Record<string, number> => Object.fromEntries(tokens.map((token, id) => [token, id]));
+const vocabularyOf = ({ tokens }: Vocabulary): Record<string, number> =>
+  Object.fromEntries(tokens.map((token, id) => [token, id]));
 
 /** Byte-level BPE. */
 const bpe = (metadata: GgufMetadata, vocabulary: Vocabulary, path: string) => {
   const pre = String(metadata.get("tokenizer.ggml.pre") ?? "default");
   const split = preTokenizers[pre];
   if (split === undefined) {
-    throw new ZerothError(`${path}: the pre-tokenizer "${pre}" is not supported. Known: ${Object.keys(preTokenizers).join(", ")}.\nUse the model's Hugging Face folder with its tokenizer.json.`);
+    throw new ZerothError(
+      `${path}: the pre-tokenizer "${pre}" is not supported. Known: ${Object.keys(preTokenizers).join(", ")}.\nUse the model's Hugging Face folder with its tokenizer.json.`,
+    );
   }
   const merges = texts(metadata, "tokenizer.ggml.merges") ?? [];
   return {
     normalizer: null,
     pre_tokenizer: { type: "Sequence", pretokenizers: [...split, byteLevel] },
     decoder: { ...byteLevel, add_prefix_space: true },
-    model: { type: "BPE", dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, vocab: vocabularyOf(vocabulary), merges },
+    model: {
+      type: "BPE",
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      vocab: vocabularyOf(vocabulary),
+      merges,
+    },
   };
 };
 
@@ -72,7 +102,11 @@ const bpe = (metadata: GgufMetadata, vocabulary: Vocabulary, path: string) => {
  * SentencePiece as BPE: of all ways to split a token into two others, those of higher-scored tokens merge first, and among one
  * token's splits those of earlier parts.
  */
-const sentencePieceMerges = (tokens: readonly string[], scores: readonly number[], types: readonly number[]): readonly string[] => {
+const sentencePieceMerges = (
+  tokens: readonly string[],
+  scores: readonly number[],
+  types: readonly number[],
+): readonly string[] => {
   const ids = new Map(tokens.map((token, id) => [token, id]));
   const NORMAL = 1;
   const found = tokens.flatMap((token, id) => {
@@ -82,7 +116,12 @@ const sentencePieceMerges = (tokens: readonly string[], scores: readonly number[
       .slice(1)
       .map((_, i) => [letters.slice(0, i + 1).join(""), letters.slice(i + 1).join("")] as const)
       .filter(([left, right]) => ids.has(left) && ids.has(right))
-      .map(([left, right]) => ({ left, right, score: scores[id] ?? 0, order: [ids.get(left) ?? 0, ids.get(right) ?? 0] as const }))
+      .map(([left, right]) => ({
+        left,
+        right,
+        score: scores[id] ?? 0,
+        order: [ids.get(left) ?? 0, ids.get(right) ?? 0] as const,
+      }))
       .sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1]);
   });
   return found.sort((a, b) => b.score - a.score).map(({ left, right }) => `${left} ${right}`);
@@ -95,7 +134,10 @@ const sentencePiece = (metadata: GgufMetadata, vocabulary: Vocabulary) => {
   return {
     normalizer: {
       type: "Sequence",
-      normalizers: [...(prefix ? [{ type: "Prepend", prepend: "▁" }] : []), { type: "Replace", pattern: { String: " " }, content: "▁" }],
+      normalizers: [
+        ...(prefix ? [{ type: "Prepend", prepend: "▁" }] : []),
+        { type: "Replace", pattern: { String: " " }, content: "▁" },
+      ],
     },
     pre_tokenizer: null,
     decoder: {
@@ -131,7 +173,11 @@ const kinds: Readonly<Record<string, (metadata: GgufMetadata, vocabulary: Vocabu
 const beginWith = (token: string, id: number) => ({
   type: "TemplateProcessing",
   single: [{ SpecialToken: { id: token, type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
-  pair: [{ SpecialToken: { id: token, type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }, { Sequence: { id: "B", type_id: 1 } }],
+  pair: [
+    { SpecialToken: { id: token, type_id: 0 } },
+    { Sequence: { id: "A", type_id: 0 } },
+    { Sequence: { id: "B", type_id: 1 } },
+  ],
   special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
 });
 
@@ -144,7 +190,9 @@ export const ggufTokenizer = (metadata: GgufMetadata, path: string): TokenizerFi
   const make = kinds[kind];
   const tokens = texts(metadata, "tokenizer.ggml.tokens");
   if (make === undefined || tokens === undefined) {
-    throw new ZerothError(`${path} carries a tokenizer of the kind "${kind}". Known: ${Object.keys(kinds).join(", ")}.\nUse the model's Hugging Face folder with its tokenizer.json.`);
+    throw new ZerothError(
+      `${path} carries a tokenizer of the kind "${kind}". Known: ${Object.keys(kinds).join(", ")}.\nUse the model's Hugging Face folder with its tokenizer.json.`,
+    );
   }
   const vocabulary: Vocabulary = { tokens, types: figures(metadata, "tokenizer.ggml.token_type") };
   const idOf = (name: string): number | undefined => {

@@ -13,7 +13,16 @@ const MAGIC = 0x46554747;
 const LARGEST_HEADER = 2 ** 29;
 
 /** ggml's numbers of the encodings that are read, and names of those that are not. */
-const types: Readonly<Record<number, Encoding>> = { 0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 8: "Q8_0", 12: "Q4_K", 14: "Q6_K", 30: "BF16" };
+const types: Readonly<Record<number, Encoding>> = {
+  0: "F32",
+  1: "F16",
+  2: "Q4_0",
+  3: "Q4_1",
+  8: "Q8_0",
+  12: "Q4_K",
+  14: "Q6_K",
+  30: "BF16",
+};
 
 export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
@@ -137,7 +146,9 @@ export const readGguf = (path: string): { metadata: GgufMetadata; tensors: reado
     const tensors = infos.map(({ name, shape, type, offset }) => {
       const encoding = types[type];
       if (encoding === undefined) {
-        throw new ZerothError(`${path}: ${name} has GGUF's type ${type}. Zeroth reads ${Object.values(types).join(", ")}.`);
+        throw new ZerothError(
+          `${path}: ${name} has GGUF's type ${type}. Zeroth reads ${Object.values(types).join(", ")}.`,
+        );
       }
       const { blockBytes, blockElements } = encodings[encoding];
       const elements = elementsOf(shape);
@@ -183,7 +194,8 @@ const hubName = (name: string): string | undefined => {
 const configOf = (metadata: GgufMetadata, path: string, tied: boolean, vocabulary: number): Json => {
   const required = (key: string): number => {
     const value = metadata.get(`llama.${key}`);
-    if (typeof value !== "number" && typeof value !== "bigint") throw new ZerothError(`${path}: its metadata lacks llama.${key}.`);
+    if (typeof value !== "number" && typeof value !== "bigint")
+      throw new ZerothError(`${path}: its metadata lacks llama.${key}.`);
     return Number(value);
   };
   const optional = (key: string): number | undefined => {
@@ -222,10 +234,14 @@ export const openGguf = (path: string, origin: OpenModel["origin"]): OpenModel =
   const { metadata, tensors } = readGguf(path);
   const architecture = metadata.get("general.architecture");
   if (architecture !== "llama") {
-    throw new ZerothError(`${path}: a GGUF of the architecture ${JSON.stringify(String(architecture))} is not supported.\nKnown: llama.`);
+    throw new ZerothError(
+      `${path}: a GGUF of the architecture ${JSON.stringify(String(architecture))} is not supported.\nKnown: llama.`,
+    );
   }
   if (tensors.some(({ name }) => name === "rope_freqs.weight")) {
-    throw new ZerothError(`${path} scales its rotary frequencies by a tensor (rope_freqs), which is not supported.\nUse the model's Hugging Face folder, whose config.json says how.`);
+    throw new ZerothError(
+      `${path} scales its rotary frequencies by a tensor (rope_freqs), which is not supported.\nUse the model's Hugging Face folder, whose config.json says how.`,
+    );
   }
   const named = tensors.flatMap((tensor): TensorSource[] => {
     const name = hubName(tensor.name);
@@ -256,7 +272,9 @@ export const openGguf = (path: string, origin: OpenModel["origin"]): OpenModel =
     sidecars: () => [
       { name: "tokenizer.json", content: Buffer.from(JSON.stringify(files.tokenizer)) },
       { name: "tokenizer_config.json", content: Buffer.from(`${JSON.stringify(files.config, null, 2)}\n`) },
-      ...(files.chatTemplate === undefined ? [] : [{ name: "chat_template.jinja", content: Buffer.from(files.chatTemplate) }]),
+      ...(files.chatTemplate === undefined
+        ? []
+        : [{ name: "chat_template.jinja", content: Buffer.from(files.chatTemplate) }]),
     ],
   };
 };

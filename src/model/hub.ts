@@ -46,7 +46,8 @@ const isWhole = (snapshot: string): boolean => {
 };
 
 const failure = (spec: string, endpoint: string, error: unknown): ZerothError => {
-  const status = typeof error === "object" && error !== null && "statusCode" in error ? Number(error.statusCode) : undefined;
+  const status =
+    typeof error === "object" && error !== null && "statusCode" in error ? Number(error.statusCode) : undefined;
   const advice: Readonly<Record<number, string>> = {
     401: "It may be private or gated: set HF_TOKEN to a token that may read it.",
     403: "It is gated: accept its terms on its page and set HF_TOKEN.",
@@ -106,7 +107,14 @@ export const fetchFromHub = async (spec: string, onProgress: Progress = () => {}
     }
     let folder = "";
     for (const { path, size } of files) {
-      const local = await downloadFileToCacheDir({ repo, path, revision, cacheDir: cache, fetch: counted(path, size, onProgress), ...access });
+      const local = await downloadFileToCacheDir({
+        repo,
+        path,
+        revision,
+        cacheDir: cache,
+        fetch: counted(path, size, onProgress),
+        ...access,
+      });
       folder = dirname(local);
     }
     return folder;

@@ -11,6 +11,7 @@ export const readJson = (file: string): Json => {
   } catch (error) {
     throw new ZerothError(`${file} cannot be read as JSON: ${messageOf(error).slice(0, 120)}.`, { cause: error });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ZerothError(`${file} holds no JSON object.`);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new ZerothError(`${file} holds no JSON object.`);
   return value as Json;
 };

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { basename, join, resolve } from "node:path";
-import { mkdir, readFile } from "node:fs/promises";
 import { writeFileAtomic } from "../atomic.js";
 import { ZerothError } from "../errors.js";
 import { openFolder } from "./folder.js";
@@ -32,7 +32,10 @@ export interface OpenModel {
  * Opens a model folder, a `.gguf` file (or a folder with one), or a hub id.
  * @throws ZerothError that names what is missing or wrong
  */
-export const openModel = async (spec: string, options: { onProgress?: Progress | undefined } = {}): Promise<OpenModel> => {
+export const openModel = async (
+  spec: string,
+  options: { onProgress?: Progress | undefined } = {},
+): Promise<OpenModel> => {
   const info = statSync(spec, { throwIfNoEntry: false });
   if (info?.isDirectory()) {
     const names = readdirSync(spec);
@@ -41,14 +44,17 @@ export const openModel = async (spec: string, options: { onProgress?: Progress |
     // A folder that holds weights of its own is a folder; one that only holds a GGUF stands for it.
     const hasWeights = names.some((name) => name.endsWith(".safetensors") || name.endsWith(".safetensors.index.json"));
     if (only !== undefined && !hasWeights) {
-      if (ggufs.length > 1) throw new ZerothError(`${spec} holds several GGUF files (${ggufs.join(", ")}).\nName the one to use.`);
+      if (ggufs.length > 1)
+        throw new ZerothError(`${spec} holds several GGUF files (${ggufs.join(", ")}).\nName the one to use.`);
       return openGguf(join(spec, only), { spec, kind: "gguf", path: join(spec, only) });
     }
     return openFolder(spec, { spec, kind: "folder", path: spec });
   }
   if (info !== undefined) {
     if (spec.endsWith(".gguf")) return openGguf(spec, { spec, kind: "gguf", path: spec });
-    throw new ZerothError(`${spec} is a file that is not a model.\nGive a model folder, a .gguf file or a hub id (org/name).`);
+    throw new ZerothError(
+      `${spec} is a file that is not a model.\nGive a model folder, a .gguf file or a hub id (org/name).`,
+    );
   }
   if (!isHubId(spec) || spec.endsWith(".gguf")) {
     throw new ZerothError(`There is no model at ${spec}.\nGive a model folder, a .gguf file or a hub id (org/name).`);
@@ -90,7 +96,10 @@ const readCache = async (): Promise<Record<string, string>> => {
  * SHA-256 of each weight file, by its position among them; remembered by path, inode, size and time of change.
  * @param options.signal stops early, with an AbortError
  */
-export const hashWeights = async ({ files }: OpenModel, options: { signal?: AbortSignal } = {}): Promise<Readonly<Record<string, string>>> => {
+export const hashWeights = async (
+  { files }: OpenModel,
+  options: { signal?: AbortSignal } = {},
+): Promise<Readonly<Record<string, string>>> => {
   const cache = await readCache();
   const hashes: Record<string, string> = {};
   let fresh = false;
@@ -104,7 +113,10 @@ export const hashWeights = async ({ files }: OpenModel, options: { signal?: Abor
       continue;
     }
     const hash = createHash("sha256");
-    const stream = createReadStream(file, { highWaterMark: HEAD, ...(options.signal === undefined ? {} : { signal: options.signal }) });
+    const stream = createReadStream(file, {
+      highWaterMark: HEAD,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
     for await (const chunk of stream) hash.update(chunk as Uint8Array);
     hashes[name] = hash.digest("hex");
     cache[key] = hashes[name];

@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs"
 import { z } from "zod";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
-import { encodings, type WritableEncoding, writers } from "./encodings.js";
+import { encodings, type WritableEncoding } from "./encodings.js";
 import { elementsOf, type TensorSource } from "./weights.js";
 
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' bytes. */
@@ -92,9 +92,6 @@ export const readSafetensorsHeader = (path: string): readonly TensorSource[] => 
     closeSync(fd);
   }
 };
-
-/** A tensor's values as the bytes of a dtype, rounded to nearest even where it is narrower. fp32 is a view, not a copy. */
-export const bytesOf = (values: Float32Array, dtype: WritableEncoding = "F32"): Uint8Array => writers[dtype](values);
 
 export interface TensorToWrite {
   readonly name: string;

@@ -69,8 +69,9 @@ export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
   return {
     encode: (text, { special: add } = { special: false }) =>
       text === "" && !add ? [] : Array.from(inner.encode(text, { add_special_tokens: add }).ids),
+    // As the ids say: the clean-up that some configurations ask for drops spaces before punctuation.
     decode: (ids, { skipSpecial } = { skipSpecial: false }) =>
-      inner.decode([...ids], { skip_special_tokens: skipSpecial }),
+      inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false }),
     token: (id) => inner.id_to_token(id) ?? `<${id}>`,
     chat: chatOf(files),
   };
