@@ -1,12 +1,10 @@
 import { availableParallelism } from "node:os";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { headFor, type HeadKind } from "../batch/pack.js";
-import type { TokenTree } from "../data/tree.js";
 import { type Engine, startEngine } from "../engine/engine.js";
-import { buildForward } from "../engine/plan.js";
+import { buildForward, type Forward } from "../engine/plan.js";
 import type { ProgramPlan } from "../engine/protocol.js";
-import type { Objective } from "../objective/objective.js";
+import type { Head } from "../model/heads.js";
 import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
 import { loraMethod } from "../peft/lora.js";
 import type { Method } from "../peft/method.js";
@@ -19,12 +17,10 @@ const plain: Method = { kind: "full", placement: "in-place", tensors: [] };
 
 export const threadsOf = (threads: number | undefined): number => threads ?? availableParallelism();
 
-/** Which head serves an objective on these trees. */
-export const headOf = (objective: Objective, trees: readonly TokenTree[]): HeadKind =>
-  objective.head === "auto" ? headFor(trees) : objective.head;
+/** Graphs over the same weights; an engine loads those that it is asked to run. */
+const heads: readonly Head[] = ["columns", "tokens", "logits"];
 
 export interface EngineChoice {
-  readonly head: HeadKind;
   readonly method: Method;
   readonly program?: ProgramPlan;
   readonly seed?: bigint;
@@ -33,20 +29,25 @@ export interface EngineChoice {
   readonly device?: "cpu" | "webgpu" | undefined;
 }
 
-/** An engine for a model with a head, a trainable set and, for training, an optimizer's program. */
+/** An engine for a model with a trainable set and, for training, an optimizer's program. */
 export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> => {
-  const { head, method, program, adapter, seed = 0n } = choice;
-  const forward = buildForward({
-    family: model.family,
-    weights: model.files.weights,
-    head,
-    method,
-    trainable: program !== undefined,
-    seed,
-    ...(adapter === undefined ? {} : { adapter }),
-  });
+  const { method, program, adapter, seed = 0n } = choice;
+  const build = (head: Head): Forward =>
+    buildForward({
+      family: model.family,
+      weights: model.files.weights,
+      head,
+      method,
+      trainable: program !== undefined,
+      seed,
+      ...(adapter === undefined ? {} : { adapter }),
+    });
+  const forwards = heads.map((head) => [head, build(head)] as const);
+  const { folder, residents } = forwards[0]?.[1] ?? build("tokens");
   return startEngine({
-    ...forward,
+    graphs: Object.fromEntries(forwards.map(([head, { graph }]) => [head, graph])),
+    folder,
+    residents,
     placement: method.placement,
     threads: threadsOf(choice.threads),
     device: choice.device ?? "cpu",
@@ -60,15 +61,14 @@ export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> 
  */
 export const openAdapted = async (
   model: Model,
-  head: HeadKind,
   { adapter, threads, device }: RuntimeChoice,
 ): Promise<{ model: Model; engine: Engine }> => {
-  if (adapter === undefined) return { model, engine: await openEngine(model, { head, method: plain, threads, device }) };
+  if (adapter === undefined) return { model, engine: await openEngine(model, { method: plain, threads, device }) };
   if (!existsSync(join(adapter, ADAPTER_CONFIG)) && existsSync(join(adapter, "config.json"))) {
     const tuned = await load(adapter);
-    return { model: tuned, engine: await openEngine(tuned, { head, method: plain, threads, device }) };
+    return { model: tuned, engine: await openEngine(tuned, { method: plain, threads, device }) };
   }
   const { modules, tensors } = readAdapter(adapter, model.family.parameters);
-  const engine = await openEngine(model, { head, method: loraMethod(modules), adapter: tensors, threads, device });
+  const engine = await openEngine(model, { method: loraMethod(modules), adapter: tensors, threads, device });
   return { model, engine };
 };

@@ -1,10 +1,9 @@
-import type { HeadKind } from "../batch/pack.js";
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import type { BoundFamily } from "../model/family.js";
 import { objectives } from "../objective/objectives.js";
 import { optionScores, predicted } from "../objective/option.js";
-import { headOf, openAdapted } from "./engines.js";
+import { openAdapted } from "./engines.js";
 import { readExamples } from "./examples.js";
 import type { Model } from "./load.js";
 import { outputs } from "./score.js";
@@ -21,14 +20,13 @@ export const measure = async (
   family: BoundFamily,
   trees: readonly TokenTree[],
   metric: "accuracy" | "loss",
-  head: HeadKind,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<Measured> => {
   let done = 0;
   let correct = 0;
   let total = 0;
   let weight = 0;
-  for await (const { pack, output } of outputs(engine, family, trees, head)) {
+  for await (const { pack, output } of outputs(engine, family, trees, metric === "accuracy" ? "auto" : "tokens")) {
     if (metric === "accuracy") {
       const scores = optionScores(pack, output);
       correct += pack.trees.filter((tree, i) => predicted(scores[i] ?? new Float64Array(0)) === tree.label).length;
@@ -43,10 +41,6 @@ export const measure = async (
   return { correct, value: metric === "accuracy" ? correct / done : total / weight };
 };
 
-/** The objective that a metric's head must serve. */
-export const objectiveFor = (metric: "accuracy" | "loss") =>
-  metric === "accuracy" ? objectives.classification : objectives["language-model"];
-
 /**
  * Evaluates a model, or a model with an adapter, on validation rows in file order: accuracy where there are options to
  * choose from, mean loss (nats a token) otherwise.
@@ -55,11 +49,10 @@ export const objectiveFor = (metric: "accuracy" | "loss") =>
  */
 export const evaluate = async (model: Model, options: EvaluateOptions): Promise<EvaluateResult> => {
   const { task, trees } = await readExamples(model, options, "validation", options);
-  const head = headOf(objectiveFor(task.metric), trees);
-  const adapted = await openAdapted(model, head, options);
+  const adapted = await openAdapted(model, options);
   try {
     const { family } = adapted.model;
-    const { value, correct } = await measure(adapted.engine, family, trees, task.metric, head, options.onProgress);
+    const { value, correct } = await measure(adapted.engine, family, trees, task.metric, options.onProgress);
     const result = { task: task.name, metric: task.metric, total: trees.length, value };
     return task.metric === "accuracy" ? { ...result, correct } : result;
   } finally {

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { chooseTask } from "../data/choose.js";
 import { dataFile, readRows, type Row } from "../data/rows.js";
 import { demonstrations, withDemonstrations } from "../data/shots.js";
@@ -54,19 +53,27 @@ const shotsOf = async (choice: DataChoice, task: Task, shots: number): Promise<s
   return demonstrations(drawn.map((row) => task.example(row)).filter((example) => example.kind === "text"));
 };
 
-/** What a task learns from: all options, or the right one alone. */
-export const trainingTrees = ({ task, trees }: Examples): readonly TokenTree[] =>
-  task.trainedAs === "classification" ? trees : trees.map(rightBranchOnly);
-
 /** The loss a task is trained with. */
 export const objectiveOf = (task: Task) => {
   const name: ObjectiveName = task.trainedAs;
   return objectives[name];
 };
 
-/** SHA-256 of trees in order: equal exactly when training would see the same tokens. */
-export const hashTrees = (trees: readonly TokenTree[]): string => {
-  const hash = createHash("sha256");
-  for (const { shared, branches, label } of trees) hash.update(JSON.stringify([shared, branches, label]));
-  return hash.digest("hex");
+/**
+ * The trees that a task learns from (all options, or the right one alone), each made when it is first asked for: a large file
+ * must not delay the first step.
+ */
+export const trainingTrees = (model: Model, task: Task, rows: readonly Row[]): ((index: number) => TokenTree) => {
+  const build = builderOf(model);
+  const made = new Map<number, TokenTree>();
+  return (index) => {
+    const known = made.get(index);
+    if (known !== undefined) return known;
+    const row = rows[index];
+    if (row === undefined) throw new RangeError(`no row ${index} of ${rows.length}`);
+    const whole = build(task.example(row));
+    const tree = task.trainedAs === "classification" ? whole : rightBranchOnly(whole);
+    made.set(index, tree);
+    return tree;
+  };
 };

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { copyFile, mkdir, mkdtemp, readdir } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,8 +7,7 @@ import { packs } from "../batch/pack.js";
 import { chooseTask } from "../data/choose.js";
 import { dataFile, readRows } from "../data/rows.js";
 import { batchOrder, splitRows } from "../data/split.js";
-import type { TokenTree } from "../data/tree.js";
-import { feedsOf } from "../engine/feeds.js";
+import { runOf } from "../engine/feeds.js";
 import type { ProgramPlan } from "../engine/protocol.js";
 import { ZerothError } from "../errors.js";
 import { KERNEL_VERSION } from "../kernels/walk.js";
@@ -26,9 +25,9 @@ import type { Batch } from "../train/loop.js";
 import { finishedResult, type RunPlan, trainRun } from "../train/run.js";
 import { openRunFolder } from "../train/run-folder.js";
 import type { Stepper } from "../train/step.js";
-import { headOf, openEngine, threadsOf } from "./engines.js";
-import { measure, objectiveFor } from "./evaluate.js";
-import { examplesOf, hashTrees, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
+import { openEngine, threadsOf } from "./engines.js";
+import { measure } from "./evaluate.js";
+import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
 import type { Model } from "./load.js";
 import { freeSettings, resolveSettings, type Settings, said } from "./settings.js";
 import type { FinetuneOptions, FinetuneResult, Run, TrainEvent } from "./types.js";
@@ -84,6 +83,9 @@ export const saverOf =
       ? saveModel(folder, model.files, method.tensors, async (name) => (await engine.read(name)).data)
       : saveAdapter(folder, model.files, method.tensors, settings, async (name) => (await engine.read(name)).data);
 
+/** Training rows made into tokens before the first step, to see whether they fit the context. */
+const LOOKED_AT = 512;
+
 interface Prepared {
   readonly header: JournalHeader;
   readonly plan: Omit<RunPlan, "folder">;
@@ -99,30 +101,27 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
     labels: settings.labels ?? undefined,
     format: settings.format ?? undefined,
   });
-  const rows = await readRows(await dataFile(options.data, "train"));
+  const file = await dataFile(options.data, "train");
+  const rows = await readRows(file);
   const split = splitRows(rows.length, {
     trainRows: settings.trainRows ?? undefined,
     devRows: settings.devRows ?? undefined,
     seed: BigInt(settings.dataSeed),
   });
-  const pick = (indices: readonly number[]) => examplesOf(model, task, indices.flatMap((index) => rows[index] ?? []));
-  const train = pick(split.train);
-  const dev = pick(split.dev);
-  const trees = trainingTrees(train);
+  const rowsAt = (indices: readonly number[]) => indices.flatMap((index) => rows[index] ?? []);
+  const train = rowsAt(split.train);
+  const dev = examplesOf(model, task, rowsAt(split.dev));
+  const treeAt = trainingTrees(model, task, train);
 
   const method = methodOf(model, settings);
   const { stepper, program } = stepperOf(settings);
   const objective = objectiveOf(task);
-  // One graph serves training and evaluation: the cheap head only if both can use it.
-  const heads = [headOf(objective, trees), ...(dev.trees.length > 0 ? [headOf(objectiveFor(task.metric), dev.trees)] : [])];
-  const head = heads.every((kind) => kind === "columns") ? "columns" : "tokens";
 
-  const order = batchOrder(trees.length, settings.batchSize, BigInt(settings.seed));
+  const order = batchOrder(train.length, settings.batchSize, BigInt(settings.seed));
   const batch = (step: number): Batch => {
-    const rowsOfStep: TokenTree[] = order(step).flatMap((index) => trees[index] ?? []);
-    const batchPacks = packs(rowsOfStep, { head });
+    const batchPacks = packs(order(step).map(treeAt), { head: objective.head });
     return {
-      runs: batchPacks.map((pack) => feedsOf(model.family, pack)),
+      runs: batchPacks.map((pack) => runOf(model.family, pack)),
       loss: (outputs) => lossOf(objective, batchPacks, outputs),
     };
   };
@@ -130,7 +129,7 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
   const header: JournalHeader = {
     zeroth: versions.zeroth,
     model: { origin: model.files.origin.spec, fingerprint: fingerprint(model.files) },
-    data: hashOf([hashTrees(trees), hashTrees(dev.trees)]),
+    data: createHash("sha256").update(await readFile(file)).digest("hex"),
     options: settings,
     rounds: PHILOX_ROUNDS,
     mode: method.placement,
@@ -138,7 +137,9 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
     runtime: { name: "onnxruntime-node", version: versions.runtime, threads },
     kernels: KERNEL_VERSION,
   };
-  const notes = [truncationNote([...trees, ...dev.trees])].filter((note) => note !== undefined);
+  // Of a large file the first rows tell: cutting is a matter of the template and the model, not of single rows.
+  const seen = [...dev.trees, ...train.slice(0, LOOKED_AT).map((_, index) => treeAt(index))];
+  const notes = [truncationNote(seen)].filter((note) => note !== undefined);
   return {
     header,
     notes,
@@ -146,7 +147,7 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
       type: "start",
       steps: settings.steps,
       resumedAt,
-      trainRows: trees.length,
+      trainRows: train.length,
       devRows: dev.trees.length,
       trainableParameters: method.tensors.reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0),
       parameters: model.parameters,
@@ -154,7 +155,7 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
     plan: {
       header,
       openEngine: () =>
-        openEngine(model, { head, method, program, seed: BigInt(settings.seed), threads, device: options.device }),
+        openEngine(model, { method, program, seed: BigInt(settings.seed), threads, device: options.device }),
       stepper,
       schedule: { kind: settings.schedule, learningRate: settings.learningRate, warmup: settings.warmup, steps: settings.steps },
       evalEvery: dev.trees.length === 0 ? 0 : settings.evalEvery,
@@ -162,7 +163,7 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
       signal: options.signal,
       batch,
       async evaluate(engine) {
-        const { value } = await measure(engine, model.family, dev.trees, task.metric, head);
+        const { value } = await measure(engine, model.family, dev.trees, task.metric);
         return { metric: task.metric, value };
       },
       hashBase: async (signal) => ({ sha256: await hashWeights(model.files, { signal }) }),

@@ -1,4 +1,3 @@
-import type { HeadKind } from "../batch/pack.js";
 import { chooseTask } from "../data/choose.js";
 import type { Row } from "../data/rows.js";
 import { ZerothError } from "../errors.js";
@@ -39,16 +38,14 @@ export async function* predict(
   if (task.metric !== "accuracy") {
     throw new ZerothError(`Prediction chooses between options; ${task.name} rows have none.`, { kind: "usage" });
   }
-  // Options may differ in length from stretch to stretch, so the head that serves any of them is used.
-  const head: HeadKind = "tokens";
-  const adapted = await openAdapted(model, head, options);
+  const adapted = await openAdapted(model, options);
   try {
     let line = 0;
     for await (const stretch of stretches(rows)) {
       const read = stretch.map((fields): Row => ({ fields, file: "row", line: ++line }));
       const { examples, trees } = examplesOf(adapted.model, task, read, false);
       let next = 0;
-      for await (const { pack, output } of outputs(adapted.engine, adapted.model.family, trees, head)) {
+      for await (const { pack, output } of outputs(adapted.engine, adapted.model.family, trees, "auto")) {
         for (const scores of optionScores(pack, output)) {
           const example = examples[next];
           const row = stretch[next] ?? {};

@@ -37,7 +37,6 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
   const method = methodOf(model, settings);
   const { stepper, program } = stepperOf(settings);
   const engine = await openEngine(model, {
-    head: "tokens",
     method,
     program,
     seed: BigInt(settings.seed),

@@ -1,7 +1,7 @@
 import { type HeadKind, type Pack, packs } from "../batch/pack.js";
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
-import { feedsOf } from "../engine/feeds.js";
+import { runOf } from "../engine/feeds.js";
 import type { BoundFamily } from "../model/family.js";
 
 /** Trees handed to the engine at a time: enough to keep it busy, few enough to show progress. */
@@ -12,11 +12,11 @@ export async function* outputs(
   engine: Engine,
   family: BoundFamily,
   trees: readonly TokenTree[],
-  head: HeadKind,
+  head: HeadKind | "auto",
 ): AsyncGenerator<{ pack: Pack; output: Float32Array }> {
   for (let start = 0; start < trees.length; start += STRETCH) {
     const stretch = packs(trees.slice(start, start + STRETCH), { head });
-    const [row = []] = await engine.evaluate({ points: [[]], runs: stretch.map((pack) => feedsOf(family, pack)) });
+    const [row = []] = await engine.evaluate({ points: [[]], runs: stretch.map((pack) => runOf(family, pack)) });
     for (const [i, pack] of stretch.entries()) {
       const output = row[i];
       if (output !== undefined) yield { pack, output };

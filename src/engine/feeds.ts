@@ -1,21 +1,25 @@
 import { mask } from "../batch/mask.js";
-import type { Pack } from "../batch/pack.js";
+import type { HeadKind, Pack } from "../batch/pack.js";
 import type { BoundFamily } from "../model/family.js";
-import type { Feeds } from "./protocol.js";
+import type { Run } from "./protocol.js";
 
-/** A pack as the graph's inputs: T tokens, P places to score from, and for one-token options the C columns of the head. */
-export const feedsOf = (family: BoundFamily, pack: Pack): Feeds => {
+/** The head that a pack was laid out for. */
+const headOf = (pack: Pack): HeadKind => (pack.columns === null ? "tokens" : "columns");
+
+/** A pack as a run: T tokens, P places to score from, and for one-token options the C columns of the head. */
+export const runOf = (family: BoundFamily, pack: Pack): Run => {
   const tokens = pack.ids.length;
   const { cos, sin } = family.rotary(pack.positions, pack.rowLengths);
   const width = cos.length / tokens;
-  return {
+  const head = headOf(pack);
+  const wanted = pack.columns ?? pack.targets;
+  const feeds = {
     ids: { data: pack.ids, dims: [tokens] },
     cos: { data: cos, dims: [tokens, width] },
     sin: { data: sin, dims: [tokens, width] },
     mask: { data: mask(pack), dims: [tokens, tokens] },
     take: { data: pack.take, dims: [pack.take.length] },
-    ...(pack.columns === null
-      ? { targets: { data: pack.targets, dims: [pack.targets.length] } }
-      : { columns: { data: pack.columns, dims: [pack.columns.length] } }),
+    [head === "columns" ? "columns" : "targets"]: { data: wanted, dims: [wanted.length] },
   };
+  return { graph: head, feeds };
 };

@@ -7,7 +7,8 @@ import type { Slab } from "../kernels/walk.js";
 import { readTensorSync } from "../model/weights.js";
 import { tensorId, tensorKey } from "../random/key.js";
 import { uniformAt } from "../random/noise.js";
-import type { Calls, EnginePlan, Feeds, Resident } from "./protocol.js";
+import { OUTPUT } from "./plan.js";
+import type { Calls, EnginePlan, Resident, Run } from "./protocol.js";
 import { inCopies, inPlace, type Slot } from "./trainables.js";
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
@@ -26,30 +27,39 @@ const initial = ({ name, shape, from }: Resident): ArrayBuffer => {
 const filled = (length: number, value: number): Slab => ({ buffer: new Float32Array(length).fill(value).buffer });
 
 /**
- * The engine's inside: the ONNX Runtime session, the resident weights and the kernels. Runs in the engine's own thread,
+ * The engine's inside: the ONNX Runtime sessions, the resident weights and the kernels. Runs in the engine's own thread,
  * since `session.run` blocks the thread for its whole length.
  */
 export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close: () => Promise<void> }> => {
   const shapes = new Map(plan.residents.map(({ name, shape }) => [name, shape]));
   const resident = new Map<string, Slab>(plan.residents.map((tensor) => [tensor.name, { buffer: initial(tensor) }]));
 
-  const session = await InferenceSession.create(plan.graph, {
-    executionProviders: [plan.device],
-    intraOpNumThreads: plan.threads,
-    interOpNumThreads: 1,
-    graphOptimizationLevel: "all",
-    // Row counts vary from run to run, which the memory pattern planner would chase.
-    enableMemPattern: false,
-    extra: {
-      session: {
-        model_external_initializers_file_folder_path: plan.folder,
-        // Threads that spin between runs would take the cores that the kernels need.
-        "intra_op.allow_spinning": "0",
+  const load = (graph: Uint8Array): Promise<InferenceSession> =>
+    InferenceSession.create(graph, {
+      executionProviders: [plan.device],
+      intraOpNumThreads: plan.threads,
+      interOpNumThreads: 1,
+      graphOptimizationLevel: "all",
+      // Row counts vary from run to run, which the memory pattern planner would chase.
+      enableMemPattern: false,
+      extra: {
+        session: {
+          model_external_initializers_file_folder_path: plan.folder,
+          // Threads that spin between runs would take the cores that the kernels need.
+          "intra_op.allow_spinning": "0",
+        },
       },
-    },
-  }).catch((error: unknown) => {
-    throw new ZerothError(`The runtime refused the model's graph: ${messageOf(error)}`, { cause: error });
-  });
+    }).catch((error: unknown) => {
+      throw new ZerothError(`The runtime refused the model's graph: ${messageOf(error)}`, { cause: error });
+    });
+  const sessions = new Map<string, Promise<InferenceSession>>();
+  const sessionOf = (name: string): Promise<InferenceSession> => {
+    const graph = plan.graphs[name];
+    if (graph === undefined) throw new Error(`no graph ${name}`);
+    const session = sessions.get(name) ?? load(graph);
+    sessions.set(name, session);
+    return session;
+  };
 
   const { program } = plan;
   const stateNames = Object.keys(program?.states ?? {});
@@ -93,14 +103,14 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     tensors.set(name, { buffer, tensor });
     return tensor;
   };
-  const wanted = new Set(session.inputNames);
-  const run = async (weights: ReadonlyMap<string, Slab>, feeds: Feeds): Promise<Float32Array> => {
+  const run = async (weights: ReadonlyMap<string, Slab>, { graph, feeds }: Run): Promise<Float32Array> => {
+    const session = await sessionOf(graph);
     const inputs: Record<string, Tensor> = {};
-    for (const [name, slab] of resident) if (wanted.has(name)) inputs[name] = tensorOf(name, weights.get(name) ?? slab);
-    for (const [name, { data, dims }] of Object.entries(feeds)) if (wanted.has(name)) inputs[name] = new Tensor(data, dims);
-    const outputs = await session.run(inputs, [plan.output]);
-    const data = outputs[plan.output]?.data;
-    if (!(data instanceof Float32Array)) throw new Error(`the graph's output ${plan.output} is not float32`);
+    for (const [name, slab] of resident) inputs[name] = tensorOf(name, weights.get(name) ?? slab);
+    for (const [name, { data, dims }] of Object.entries(feeds)) inputs[name] = new Tensor(data, dims);
+    const outputs = await session.run(inputs, [OUTPUT]);
+    const data = outputs[OUTPUT]?.data;
+    if (!(data instanceof Float32Array)) throw new Error(`the output of the graph ${graph} is not float32`);
     return data;
   };
 
@@ -122,7 +132,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
       for (const point of points) {
         const weights = weightsAt(point);
         const row: Float32Array[] = [];
-        for (const feeds of runs) row.push(await run(weights, feeds));
+        for (const one of runs) row.push(await run(weights, one));
         outputs.push(row);
       }
       return outputs;
@@ -154,7 +164,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   return {
     calls,
     async close() {
-      await session.release();
+      for (const session of sessions.values()) await session.then((loaded) => loaded.release()).catch(() => undefined);
       await pool?.close();
     },
   };

@@ -21,10 +21,12 @@ const commonFolder = (files: readonly string[]): string => {
   return shared.join(sep) || sep;
 };
 
+/** The name of every graph's output. */
+export const OUTPUT = "output";
+
 /** What the graph of a model with a head and a trainable set is, and which tensors the engine must hold for it. */
 export interface Forward {
   readonly graph: Uint8Array;
-  readonly output: string;
   readonly folder: string;
   readonly residents: readonly Resident[];
 }
@@ -98,6 +100,6 @@ export const buildForward = (options: {
 
   const hidden = family.hidden({ g, weight, linear });
   const output = headOutput(g, head, hidden, weight(family.headWeight));
-  g.output(output, "output");
-  return { graph: encodeModel(g.build()), output: "output", folder, residents };
+  g.output(output, OUTPUT);
+  return { graph: encodeModel(g.build()), folder, residents };
 };

@@ -28,9 +28,8 @@ export interface ProgramPlan {
 
 /** Everything an engine is made of: plain data, so that it can be posted to where it runs. */
 export interface EnginePlan {
-  /** The forward graph as an ONNX file in memory. */
-  readonly graph: Uint8Array;
-  readonly output: string;
+  /** Forward graphs over the same weights, one a head, as ONNX files in memory; each is loaded when it is first used. */
+  readonly graphs: Readonly<Record<string, Uint8Array>>;
   /** Folder that the graph's external weights are relative to. */
   readonly folder: string;
   readonly residents: readonly Resident[];
@@ -47,8 +46,11 @@ export interface Feed {
   readonly dims: readonly number[];
 }
 
-/** The inputs of one run besides the resident tensors. */
-export type Feeds = Readonly<Record<string, Feed>>;
+/** One run: which graph, and its inputs besides the resident tensors. */
+export interface Run {
+  readonly graph: string;
+  readonly feeds: Readonly<Record<string, Feed>>;
+}
 
 /** What a replay applies, step after step: the points a step visited and the updates it made. */
 export type Move = { readonly visit: readonly Point[] } | { readonly update: Update; readonly scalars: Scalars };
@@ -62,7 +64,7 @@ export interface TensorData {
 /** What an engine can be asked. Requests are answered in order. */
 export interface Calls {
   /** The output of every run at every point: [points][runs]. */
-  evaluate(request: { points: readonly Point[]; runs: readonly Feeds[] }): Promise<readonly (readonly Float32Array[])[]>;
+  evaluate(request: { points: readonly Point[]; runs: readonly Run[] }): Promise<readonly (readonly Float32Array[])[]>;
   update(request: { update: Update; scalars: Scalars }): Promise<void>;
   replay(moves: readonly Move[]): Promise<void>;
   /** Names of the tensors that a snapshot holds: trainable weights, then states as `name#state`. */

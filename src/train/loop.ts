@@ -1,14 +1,14 @@
 import { performance } from "node:perf_hooks";
 import type { Engine } from "../engine/engine.js";
-import type { Feeds } from "../engine/protocol.js";
+import type { Run } from "../engine/protocol.js";
 import { ZerothError } from "../errors.js";
 import type { StepRecord } from "./journal.js";
 import { learningRateAt, type Schedule } from "./schedule.js";
 import { type Stepper, summaryOf, takeStep } from "./step.js";
 
-/** A step's rows, ready to run: one feed a pack, and what the outputs say about the loss (mean over rows, float64). */
+/** A step's rows, ready to run: one run a pack, and what the outputs say about the loss (mean over rows, float64). */
 export interface Batch {
-  readonly runs: readonly Feeds[];
+  readonly runs: readonly Run[];
   loss(outputs: readonly Float32Array[]): number;
 }
 

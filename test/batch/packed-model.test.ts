@@ -3,7 +3,7 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type HeadKind, type Pack, packs } from "../../src/batch/pack.js";
 import type { TokenTree } from "../../src/data/tree.js";
-import { feedsOf } from "../../src/engine/feeds.js";
+import { runOf } from "../../src/engine/feeds.js";
 import { graphBuilder } from "../../src/graph/builder.js";
 import type { Value } from "../../src/graph/ir.js";
 import { encodeModel } from "../../src/graph/onnx.js";
@@ -53,7 +53,7 @@ const openHead = async (head: HeadKind): Promise<(pack: Pack) => Promise<Float32
     return [name, new Tensor("float32", weightsOf(name, shape), shape)] as const;
   });
   return async (pack) => {
-    const rows = Object.entries(feedsOf(family, pack)).map(([name, { data, dims }]) => {
+    const rows = Object.entries(runOf(family, pack).feeds).map(([name, { data, dims }]) => {
       const tensor =
         data instanceof Float32Array
           ? new Tensor("float32", data, dims)
