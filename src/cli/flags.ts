@@ -43,6 +43,18 @@ const whole = (least: number) =>
 const atLeastZero = number("a number of at least 0", (value) => value >= 0);
 const aboveZero = number("a number above 0", (value) => value > 0);
 
+/** "a=1,b=2", or a mapping in a configuration file. */
+const hyperparameters = z
+  .union([z.record(z.string(), z.number()), list], { error: "must be like weightDecay=0.01,smoothing=1e-8" })
+  .transform((value, context) => {
+    if (typeof value !== "string") return value;
+    const pairs = value.split(",").map((pair) => pair.split("=", 2).map((part) => part.trim()));
+    const read = pairs.map(([name = "", number = ""]) => [name, number === "" ? Number.NaN : Number(number)] as const);
+    if (read.every(([name, number]) => name !== "" && Number.isFinite(number))) return Object.fromEntries(read);
+    context.addIssue({ code: "custom", message: `must be like weightDecay=0.01, not ${JSON.stringify(value)}` });
+    return z.NEVER;
+  });
+
 const toggle = z.boolean({ error: "must be true or false" });
 
 const main = grouping("Model:");
@@ -102,7 +114,11 @@ export const trainingFlags = {
   learningRate: training("--learning-rate <x>", "default: the optimizer's own for the method", atLeastZero.optional()),
   epsilon: training("--epsilon <x>", "perturbation radius (default: the optimizer's own)", aboveZero.optional()),
   queries: training("--queries <q>", "directions averaged a step (default: 1)", whole(1).optional()),
-  weightDecay: training("--weight-decay <x>", "default: 0", atLeastZero.optional()),
+  hyperparameters: training(
+    "--hyperparameters <list>",
+    'the optimizer\'s own: "weightDecay=0.01,smoothing=1e-8"',
+    hyperparameters.optional(),
+  ),
   steps: training("--steps <n>", "default: 1000", whole(1).optional()),
   batchSize: training("--batch-size <n>", "rows a step (default: 16)", whole(1).optional()),
   schedule: training(

@@ -32,15 +32,13 @@ const optimizerChoice = (options: {
   learningRate?: number | undefined;
   epsilon?: number | undefined;
   queries?: number | undefined;
-  weightDecay?: number | undefined;
+  hyperparameters?: Readonly<Record<string, number>> | undefined;
 }): OptimizerChoice | undefined => {
-  const { optimizer, perturbation, learningRate, epsilon, queries, weightDecay } = options;
-  const said = [optimizer, perturbation, learningRate, epsilon, queries, weightDecay].some(
-    (value) => value !== undefined,
-  );
-  if (!said) return undefined;
-  const hyperparameters = weightDecay === undefined ? undefined : { weightDecay };
-  return { name: optimizer ?? "mezo", perturbation, learningRate, epsilon, queries, hyperparameters };
+  const { optimizer, ...rest } = options;
+  const { perturbation, learningRate, epsilon, queries, hyperparameters } = rest;
+  const said = { perturbation, learningRate, epsilon, queries, hyperparameters };
+  if (optimizer === undefined && Object.values(said).every((value) => value === undefined)) return undefined;
+  return { name: optimizer ?? "mezo", ...said };
 };
 
 export const finetune = defineCommand({
