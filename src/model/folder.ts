@@ -1,104 +1,151 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { ZerothError } from "../errors.js";
-import { type Json, readJson } from "./json.js";
-import type { OpenModel } from "./open.js";
+import { isJson, type Json, readJson } from "./json.js";
+import type { OpenModel, Sidecar } from "./open.js";
 import { readSafetensorsHeader } from "./safetensors.js";
 import { makeTokenizer, type TokenizerFiles } from "./tokenizer.js";
 import type { TensorSource } from "./weights.js";
 
+/* The layout of Hugging Face's hub: one folder, fixed names. */
+const CONFIG = "config.json";
+const TOKENIZER = "tokenizer.json";
+const TOKENIZER_CONFIG = "tokenizer_config.json";
+const CHAT_TEMPLATE = "chat_template.jinja";
 const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 
-/** The safetensors files of a folder: one, or the shards that its index names. */
-const weightFiles = (folder: string): readonly string[] => {
-  if (existsSync(join(folder, WEIGHTS))) return [join(folder, WEIGHTS)];
-  const index = join(folder, INDEX);
-  if (existsSync(index)) {
-    const map = readJson(index).weight_map;
-    if (typeof map !== "object" || map === null) throw new ZerothError(`${index} has no "weight_map".`);
-    const shards = [...new Set(Object.values(map).map(String))].sort();
-    const outside = shards.find((shard) => shard.includes("/") || shard.includes("\\") || shard === "..");
-    if (outside !== undefined) throw new ZerothError(`${index} names a shard outside its folder: ${outside}.`);
-    const missing = shards.filter((shard) => !existsSync(join(folder, shard)));
-    if (missing.length > 0) {
-      throw new ZerothError(
-        `${folder} lacks ${missing.join(", ")}, which ${INDEX} names.\nFetch the missing shards again.`,
-      );
-    }
-    return shards.map((shard) => join(folder, shard));
+/** Files that go along when a model is written anew, its configuration aside. */
+const SIDECARS = [
+  TOKENIZER,
+  TOKENIZER_CONFIG,
+  "special_tokens_map.json",
+  "added_tokens.json",
+  CHAT_TEMPLATE,
+  "generation_config.json",
+];
+
+const python = (code: string, folder: string): string => `python -c "import sys; ${code}" ${JSON.stringify(folder)}`;
+
+/** What a folder without safetensors most likely is, and what to do about it. */
+const noWeights = (folder: string): ZerothError => {
+  const names = readdirSync(folder);
+  if (names.includes("adapter_model.safetensors")) {
+    return new ZerothError(`${folder} is an adapter. Give it with --adapter, and its base model with --model.`);
   }
-  const pickled = readdirSync(folder).find((name) => /^pytorch_model.*\.bin$/.test(name));
-  if (pickled !== undefined) {
-    throw new ZerothError(
-      `${join(folder, pickled)} is a Python pickle, which may run code when read; Zeroth reads safetensors.\n` +
-        `Convert it: python -c "from transformers import AutoModelForCausalLM as A; A.from_pretrained('.').save_pretrained('.', safe_serialization=True)"`,
+  if (names.some((name) => /^pytorch_model.*\.bin$/.test(name))) {
+    return new ZerothError(
+      `${folder} holds pytorch_model.bin, a Python pickle, which may run code when read; Zeroth reads safetensors. Convert it once:\n${python(
+        "from transformers import AutoModelForCausalLM as A; A.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])",
+        folder,
+      )}`,
     );
   }
-  throw new ZerothError(
-    `${folder} holds no ${WEIGHTS} and no ${INDEX}.\nGive a model folder, a .gguf file or a hub id.`,
+  return new ZerothError(
+    `${folder} holds no ${WEIGHTS} and no ${INDEX}.\nGive a model folder, a .gguf file or a hub id (org/name).`,
   );
+};
+
+/** The shards of an index, checked: each is there, and is a neighbour rather than a path. */
+const shardsOf = (folder: string): { names: readonly string[]; map: Json } => {
+  const index = join(folder, INDEX);
+  const map = readJson(index).weight_map;
+  if (!isJson(map) || Object.keys(map).length === 0) throw new ZerothError(`${index} has no "weight_map".`);
+  const names = [...new Set(Object.values(map))].map((name) => {
+    if (typeof name !== "string" || name !== basename(name) || !name.endsWith(".safetensors")) {
+      throw new ZerothError(`${index} names ${JSON.stringify(name)} as a shard: not a .safetensors file beside it.`);
+    }
+    return name;
+  });
+  const missing = names.filter((name) => !existsSync(join(folder, name)));
+  if (missing.length > 0) {
+    const some = missing.slice(0, 3).join(", ") + (missing.length > 3 ? ` and ${missing.length - 3} more` : "");
+    throw new ZerothError(
+      `${folder} lacks ${some}, which ${INDEX} names.\nThe download is incomplete: fetch it again.`,
+    );
+  }
+  return { names: names.sort(), map };
+};
+
+const readWeights = (folder: string): { files: readonly string[]; weights: ReadonlyMap<string, TensorSource> } => {
+  const read = (names: readonly string[]): ReadonlyMap<string, TensorSource> =>
+    new Map(names.flatMap((name) => readSafetensorsHeader(join(folder, name))).map((source) => [source.name, source]));
+  const filesOf = (weights: ReadonlyMap<string, TensorSource>): readonly string[] => [
+    ...new Set([...weights.values()].map(({ file }) => file)),
+  ];
+  if (existsSync(join(folder, WEIGHTS))) {
+    const weights = read([WEIGHTS]);
+    return { weights, files: filesOf(weights) };
+  }
+  if (!existsSync(join(folder, INDEX))) throw noWeights(folder);
+  const { names, map } = shardsOf(folder);
+  const weights = read(names);
+  const absent = Object.keys(map).find((name) => !weights.has(name));
+  if (absent !== undefined) {
+    throw new ZerothError(
+      `${join(folder, String(map[absent]))} lacks ${absent}, which ${INDEX} says it has.\nFetch both files again.`,
+    );
+  }
+  return { weights, files: filesOf(weights) };
 };
 
 /** The chat template wherever it is kept: a file of its own, or the configuration (a text, or a list with one named "default"). */
 const chatTemplate = (folder: string, config: Json): string | undefined => {
-  const file = join(folder, "chat_template.jinja");
+  const file = join(folder, CHAT_TEMPLATE);
   if (existsSync(file)) return readFileSync(file, "utf8");
   const value = config.chat_template;
   if (typeof value === "string") return value;
-  if (!Array.isArray(value)) return undefined;
-  const named: unknown = value.find(
-    (item: unknown) => typeof item === "object" && item !== null && "name" in item && item.name === "default",
-  );
-  return typeof named === "object" && named !== null && "template" in named ? String(named.template) : undefined;
+  const named: readonly unknown[] = Array.isArray(value) ? value : [];
+  const entry = named.find((one) => isJson(one) && one.name === "default");
+  return isJson(entry) && typeof entry.template === "string" ? entry.template : undefined;
 };
 
-/** @throws ZerothError when `tokenizer.json` is missing or not JSON */
-export const readTokenizerFiles = (folder: string): TokenizerFiles => {
-  const file = join(folder, "tokenizer.json");
-  if (!existsSync(file)) {
-    throw new ZerothError(
-      `${folder} has no tokenizer.json.\nFetch it from where the model came from, or save the tokenizer as a fast one.`,
-    );
-  }
-  const configFile = join(folder, "tokenizer_config.json");
+/** The configuration of a model folder, if it has one. */
+export const readFolderConfig = (folder: string): { config: Json; configFile: string } | undefined => {
+  const configFile = join(folder, CONFIG);
+  return existsSync(configFile) ? { config: readJson(configFile), configFile } : undefined;
+};
+
+/** The tokenizer of a model folder, if it has one. */
+export const readFolderTokenizer = (folder: string): TokenizerFiles | undefined => {
+  const file = join(folder, TOKENIZER);
+  if (!existsSync(file)) return undefined;
+  const configFile = join(folder, TOKENIZER_CONFIG);
   const config = existsSync(configFile) ? readJson(configFile) : {};
   return { tokenizer: readJson(file), config, chatTemplate: chatTemplate(folder, config), from: file };
 };
 
-/** Files that go along when a model is written anew. */
-const SIDECARS = [
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template.jinja",
-  "generation_config.json",
-];
+export const folderSidecars = (folder: string): readonly Sidecar[] =>
+  SIDECARS.filter((name) => existsSync(join(folder, name))).map((name) => ({
+    name,
+    content: readFileSync(join(folder, name)),
+  }));
 
 /**
  * Opens a folder in Hugging Face's layout; links are resolved, so that the runtime sees real files.
  * @throws ZerothError that names what is missing or wrong
  */
 export const openFolder = (folder: string, origin: OpenModel["origin"]): OpenModel => {
-  const configFile = join(folder, "config.json");
-  if (!existsSync(configFile))
-    throw new ZerothError(`${folder} has no config.json.\nGive a model folder, a .gguf file or a hub id.`);
-  const config = readJson(configFile);
-  const paths = weightFiles(folder);
-  const weights = new Map<string, TensorSource>();
-  for (const path of paths) for (const source of readSafetensorsHeader(path)) weights.set(source.name, source);
+  const { weights, files } = readWeights(folder);
+  const found = readFolderConfig(folder);
+  if (found === undefined) {
+    throw new ZerothError(`${folder} has no ${CONFIG}: fetch it from where the model came from.`);
+  }
+  const tokenizer = readFolderTokenizer(folder);
+  if (tokenizer === undefined) {
+    throw new ZerothError(
+      `${folder} has no ${TOKENIZER}: fetch it from where the model came from, or make it from older files:\n${python(
+        "from transformers import AutoTokenizer as T; T.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])",
+        folder,
+      )}`,
+    );
+  }
   return {
     origin,
-    config,
-    configFile,
+    ...found,
     weights,
-    files: [...new Set([...weights.values()].map(({ file }) => file))],
-    tokenizer: makeTokenizer(readTokenizerFiles(folder)),
-    sidecars: () =>
-      SIDECARS.filter((name) => existsSync(join(folder, name))).map((name) => ({
-        name,
-        content: readFileSync(join(folder, name)),
-      })),
+    files,
+    tokenizer: makeTokenizer(tokenizer),
+    sidecars: () => folderSidecars(folder),
   };
 };

@@ -1,37 +1,66 @@
 import { ZerothError } from "../errors.js";
 import type { GgufMetadata } from "./gguf.js";
+import type { Json } from "./json.js";
 import type { TokenizerFiles } from "./tokenizer.js";
 
 /* A `tokenizer.json` made from what llama.cpp keeps in a GGUF's metadata. */
 
 /** llama.cpp's token types. */
+const NORMAL = 1;
+const UNKNOWN = 2;
 const CONTROL = 3;
 const USER_DEFINED = 4;
-const UNKNOWN = 2;
 
-const regex = (pattern: string) => ({
+/** How text becomes words before byte-level BPE merges within them. */
+interface PreTokenizer {
+  readonly steps: readonly Json[];
+  readonly normalizer?: Json;
+  /** A word that is a token stays whole, whatever the merges say. */
+  readonly ignoreMerges?: boolean;
+  /** Whether a BOS token goes before every text where the metadata does not say. */
+  readonly addBos?: boolean;
+}
+
+const split = (...alternatives: readonly string[]): Json => ({
   type: "Split",
-  pattern: { Regex: pattern },
+  pattern: { Regex: alternatives.join("|") },
   behavior: "Isolated",
   invert: false,
 });
-const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
-const gpt2Split = regex("'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+");
-const llama3Split = regex(
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-);
-const qwen2Split = regex(
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+const SPACES = ["\\s+(?!\\S)", "\\s+"];
+const LINES = ["\\s*[\\r\\n]+", ...SPACES];
+const CONTRACTIONS = "'s|'t|'re|'ve|'m|'ll|'d";
+const gpt2 = split(CONTRACTIONS, " ?\\p{L}+", " ?\\p{N}+", " ?[^\\s\\p{L}\\p{N}]+", ...SPACES);
+const digitwise: Json = { type: "Digits", individual_digits: true };
+/** cl100k's words, with so many digits in one. */
+const cl100k = (digits: string): Json =>
+  split(`(?i:${CONTRACTIONS})`, "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+", digits, " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*", ...LINES);
+const UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
+const LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
+const tekken = split(
+  `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+`,
+  `[^\\r\\n\\p{L}\\p{N}]?${UPPER}+${LOWER}*`,
+  "\\p{N}",
+  " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*",
+  ...LINES,
 );
 
-/** How text is cut before byte-level BPE, by llama.cpp's name (`tokenizer.ggml.pre`). */
-const preTokenizers: Readonly<Record<string, readonly object[]>> = {
-  "gpt-2": [gpt2Split],
-  default: [gpt2Split],
-  smollm: [{ type: "Digits", individual_digits: true }, gpt2Split],
-  "llama-bpe": [llama3Split],
-  llama3: [llama3Split],
-  qwen2: [qwen2Split],
+const llama3: PreTokenizer = { steps: [cl100k("\\p{N}{1,3}")], ignoreMerges: true, addBos: true };
+
+/** By llama.cpp's name (`tokenizer.ggml.pre`), as each model's own `tokenizer.json` has it. */
+const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
+  default: { steps: [gpt2] },
+  "gpt-2": { steps: [gpt2] },
+  smollm: { steps: [digitwise, gpt2] },
+  starcoder: { steps: [digitwise, gpt2] },
+  refact: { steps: [digitwise, gpt2] },
+  "llama-bpe": llama3,
+  "llama-v3": llama3,
+  llama3,
+  falcon3: llama3,
+  "smaug-bpe": { steps: [cl100k("\\p{N}{1,3}")] },
+  qwen2: { steps: [cl100k("\\p{N}")], normalizer: { type: "NFC" } },
+  tekken: { steps: [tekken], ignoreMerges: true, addBos: true },
 };
 
 interface Vocabulary {
@@ -39,98 +68,81 @@ interface Vocabulary {
   readonly types: readonly number[];
 }
 
+/** What the two kinds of tokenizer differ in. */
+interface Kind {
+  readonly normalizer: Json | null;
+  readonly pre_tokenizer: Json | null;
+  readonly decoder: Json;
+  readonly model: Json;
+  readonly addBos: boolean;
+}
+
 const texts = (metadata: GgufMetadata, key: string): readonly string[] | undefined => {
   const value = metadata.get(key);
-  return Array.isArray(value) && value.every((item) => typeof item === "string")
-    ? (value as readonly string[])
-    : undefined;
+  return Array.isArray(value) && value.every((item): item is string => typeof item === "string") ? value : undefined;
 };
 const figures = (metadata: GgufMetadata, key: string): readonly number[] => {
   const value = metadata.get(key);
   return Array.isArray(value) ? value.map(Number) : [];
 };
 
-const addedTokens = ({ tokens, types }: Vocabulary) =>
-  tokens.flatMap((content, id) => {
-    const type = types[id];
-    if (type !== CONTROL && type !== USER_DEFINED && type !== UNKNOWN) return [];
-    return [
-      {
-        id,
-        content,
-        single_word: false,
-        lstrip: false,
-        rstrip: false,
-        normalized: false,
-        special: type !== USER_DEFINED,
-      },
-    ];
-  });
-
-const vocabularyOf = ({ tokens }: Vocabulary): Record<string, number> =>
+const byId = (tokens: readonly string[]): Readonly<Record<string, number>> =>
   Object.fromEntries(tokens.map((token, id) => [token, id]));
 
+const bpeModel = { type: "BPE", dropout: null, continuing_subword_prefix: null, end_of_word_suffix: null };
+
 /** Byte-level BPE. */
-const bpe = (metadata: GgufMetadata, vocabulary: Vocabulary, path: string) => {
-  const pre = String(metadata.get("tokenizer.ggml.pre") ?? "default");
-  const split = preTokenizers[pre];
-  if (split === undefined) {
-    throw new ZerothError(
-      `${path}: the pre-tokenizer "${pre}" is not supported. Known: ${Object.keys(preTokenizers).join(", ")}.\nUse the model's Hugging Face folder with its tokenizer.json.`,
-    );
+const byteLevelBpe = (metadata: GgufMetadata, { tokens }: Vocabulary, path: string): Kind => {
+  const name = String(metadata.get("tokenizer.ggml.pre") ?? "default");
+  const pre = Object.hasOwn(preTokenizers, name) ? preTokenizers[name] : undefined;
+  const merges = texts(metadata, "tokenizer.ggml.merges");
+  if (pre === undefined || merges === undefined) {
+    const fault =
+      merges === undefined
+        ? "has a tokenizer without merges"
+        : `cuts text in a way (${JSON.stringify(name.slice(0, 40))}) that Zeroth does not know.\nKnown: ${Object.keys(preTokenizers).join(", ")}`;
+    throw new ZerothError(`${path} ${fault}.\nUse the model's Hugging Face folder with its tokenizer.json.`);
   }
-  const merges = texts(metadata, "tokenizer.ggml.merges") ?? [];
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
   return {
-    normalizer: null,
-    pre_tokenizer: { type: "Sequence", pretokenizers: [...split, byteLevel] },
+    normalizer: pre.normalizer ?? null,
+    pre_tokenizer: { type: "Sequence", pretokenizers: [...pre.steps, byteLevel] },
     decoder: { ...byteLevel, add_prefix_space: true },
     model: {
-      type: "BPE",
-      dropout: null,
+      ...bpeModel,
       unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
       fuse_unk: false,
       byte_fallback: false,
-      vocab: vocabularyOf(vocabulary),
+      ignore_merges: pre.ignoreMerges ?? false,
+      vocab: byId(tokens),
       merges,
     },
+    addBos: pre.addBos ?? false,
   };
 };
 
 /**
- * SentencePiece as BPE: of all ways to split a token into two others, those of higher-scored tokens merge first, and among one
- * token's splits those of earlier parts.
+ * SentencePiece's scores as BPE merges, in the order that Hugging Face's converter gives them: by the score of what is made,
+ * then by the length of its left part.
  */
-const sentencePieceMerges = (
-  tokens: readonly string[],
-  scores: readonly number[],
-  types: readonly number[],
-): readonly string[] => {
-  const ids = new Map(tokens.map((token, id) => [token, id]));
-  const NORMAL = 1;
-  const found = tokens.flatMap((token, id) => {
-    if ((types[id] ?? NORMAL) !== NORMAL && types[id] !== USER_DEFINED) return [];
-    const letters = [...token];
-    return letters
-      .slice(1)
-      .map((_, i) => [letters.slice(0, i + 1).join(""), letters.slice(i + 1).join("")] as const)
-      .filter(([left, right]) => ids.has(left) && ids.has(right))
-      .map(([left, right]) => ({
-        left,
-        right,
-        score: scores[id] ?? 0,
-        order: [ids.get(left) ?? 0, ids.get(right) ?? 0] as const,
-      }))
-      .sort((a, b) => a.order[0] - b.order[0] || a.order[1] - b.order[1]);
-  });
-  return found.sort((a, b) => b.score - a.score).map(({ left, right }) => `${left} ${right}`);
+const mergesOf = ({ tokens, types }: Vocabulary, scores: readonly number[]): readonly (readonly [string, string])[] => {
+  const known = new Set(tokens);
+  return tokens
+    .flatMap((token, id) => {
+      if ((types[id] ?? NORMAL) !== NORMAL && types[id] !== USER_DEFINED) return [];
+      const letters = [...token];
+      return letters.slice(1).flatMap((_, i) => {
+        const [left, right] = [letters.slice(0, i + 1).join(""), letters.slice(i + 1).join("")];
+        return known.has(left) && known.has(right) ? [{ left, right, score: scores[id] ?? 0, length: i }] : [];
+      });
+    })
+    .sort((a, b) => b.score - a.score || b.length - a.length)
+    .map(({ left, right }) => [left, right] as const);
 };
 
-const sentencePiece = (metadata: GgufMetadata, vocabulary: Vocabulary) => {
+const sentencePiece = (metadata: GgufMetadata, vocabulary: Vocabulary): Kind => {
   const unknown = Number(metadata.get("tokenizer.ggml.unknown_token_id") ?? 0);
   const prefix = metadata.get("tokenizer.ggml.add_space_prefix") !== false;
-  const scores = figures(metadata, "tokenizer.ggml.scores");
   return {
     normalizer: {
       type: "Sequence",
@@ -150,59 +162,64 @@ const sentencePiece = (metadata: GgufMetadata, vocabulary: Vocabulary) => {
       ],
     },
     model: {
-      type: "BPE",
-      dropout: null,
+      ...bpeModel,
       unk_token: vocabulary.tokens[unknown] ?? null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
       fuse_unk: true,
       byte_fallback: true,
-      vocab: vocabularyOf(vocabulary),
-      merges: sentencePieceMerges(vocabulary.tokens, scores, vocabulary.types),
+      ignore_merges: false,
+      vocab: byId(vocabulary.tokens),
+      merges: mergesOf(vocabulary, figures(metadata, "tokenizer.ggml.scores")),
     },
+    addBos: true,
   };
 };
 
 /** llama.cpp's tokenizer kinds. */
-const kinds: Readonly<Record<string, (metadata: GgufMetadata, vocabulary: Vocabulary, path: string) => object>> = {
-  gpt2: bpe,
+const kinds: Readonly<Record<string, (metadata: GgufMetadata, vocabulary: Vocabulary, path: string) => Kind>> = {
+  gpt2: byteLevelBpe,
   llama: sentencePiece,
 };
 
+const addedTokens = ({ tokens, types }: Vocabulary): readonly Json[] =>
+  tokens.flatMap((content, id) => {
+    const type = types[id];
+    if (type !== CONTROL && type !== USER_DEFINED && type !== UNKNOWN) return [];
+    const special = type !== USER_DEFINED;
+    return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
+  });
+
 /** Puts a token before every text. */
-const beginWith = (token: string, id: number) => ({
-  type: "TemplateProcessing",
-  single: [{ SpecialToken: { id: token, type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
-  pair: [
-    { SpecialToken: { id: token, type_id: 0 } },
-    { Sequence: { id: "A", type_id: 0 } },
-    { Sequence: { id: "B", type_id: 1 } },
-  ],
-  special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
-});
+const beginWith = (token: string, id: number): Json => {
+  const begin = { SpecialToken: { id: token, type_id: 0 } };
+  const sequence = (name: string, type: number) => ({ Sequence: { id: name, type_id: type } });
+  return {
+    type: "TemplateProcessing",
+    single: [begin, sequence("A", 0)],
+    pair: [begin, sequence("A", 0), sequence("B", 1)],
+    special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
+  };
+};
 
 /**
- * The tokenizer that a GGUF carries.
+ * The tokenizer that a GGUF carries, in Hugging Face's form.
  * @throws ZerothError when it carries none, or one of a kind that is not supported
  */
 export const ggufTokenizer = (metadata: GgufMetadata, path: string): TokenizerFiles => {
-  const kind = String(metadata.get("tokenizer.ggml.model") ?? "none");
-  const make = kinds[kind];
+  const name = String(metadata.get("tokenizer.ggml.model") ?? "none");
+  const make = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
   const tokens = texts(metadata, "tokenizer.ggml.tokens");
   if (make === undefined || tokens === undefined) {
+    const found = make === undefined ? `a tokenizer of the kind ${JSON.stringify(name.slice(0, 40))}` : "no tokens";
     throw new ZerothError(
-      `${path} carries a tokenizer of the kind "${kind}". Known: ${Object.keys(kinds).join(", ")}.\nUse the model's Hugging Face folder with its tokenizer.json.`,
+      `${path} carries ${found}. Known kinds: ${Object.keys(kinds).join(", ")}.\nUse the model's Hugging Face folder with its tokenizer.json.`,
     );
   }
   const vocabulary: Vocabulary = { tokens, types: figures(metadata, "tokenizer.ggml.token_type") };
-  const idOf = (name: string): number | undefined => {
-    const value = metadata.get(`tokenizer.ggml.${name}_token_id`);
-    return typeof value === "number" ? value : undefined;
-  };
-  const tokenOf = (name: string): string | null => tokens[idOf(name) ?? -1] ?? null;
-  const bos = idOf("bos");
-  const begins = metadata.get("tokenizer.ggml.add_bos_token") ?? kind === "llama";
-  const bosToken = tokenOf("bos");
+  const { addBos, ...kind } = make(metadata, vocabulary, path);
+  const idOf = (role: string): number => Number(metadata.get(`tokenizer.ggml.${role}_token_id`) ?? -1);
+  const tokenOf = (role: string): string | null => tokens[idOf(role)] ?? null;
+  const bos = tokenOf("bos");
+  const begins = bos !== null && (metadata.get("tokenizer.ggml.add_bos_token") ?? addBos) === true;
   const template = metadata.get("tokenizer.chat_template");
   return {
     tokenizer: {
@@ -210,17 +227,17 @@ export const ggufTokenizer = (metadata: GgufMetadata, path: string): TokenizerFi
       truncation: null,
       padding: null,
       added_tokens: addedTokens(vocabulary),
-      post_processor: begins === true && bos !== undefined && bosToken !== null ? beginWith(bosToken, bos) : null,
-      ...make(metadata, vocabulary, path),
+      ...kind,
+      post_processor: begins ? beginWith(bos, idOf("bos")) : null,
     },
     config: {
       tokenizer_class: "PreTrainedTokenizerFast",
-      bos_token: bosToken,
+      bos_token: bos,
       eos_token: tokenOf("eos"),
       pad_token: tokenOf("padding"),
       unk_token: tokenOf("unknown"),
       clean_up_tokenization_spaces: false,
-      add_bos_token: begins === true,
+      add_bos_token: begins,
     },
     chatTemplate: typeof template === "string" ? template : undefined,
     from: path,

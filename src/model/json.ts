@@ -3,15 +3,27 @@ import { messageOf, ZerothError } from "../errors.js";
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** @throws ZerothError when the file is missing, is no JSON, or no object */
+export const isJson = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** @throws ZerothError when the file cannot be read or does not hold a JSON object */
 export const readJson = (file: string): Json => {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ZerothError(`${file} cannot be read: ${messageOf(error)}.`, { cause: error });
+  }
+  if (text.trim() === "") throw new ZerothError(`${file} is empty: fetch or copy it again.`);
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(file, "utf8"));
+    value = JSON.parse(text);
   } catch (error) {
-    throw new ZerothError(`${file} cannot be read as JSON: ${messageOf(error).slice(0, 120)}.`, { cause: error });
+    const why = messageOf(error).replaceAll(/\s+/g, " ").slice(0, 120);
+    throw new ZerothError(`${file} is not JSON (${why}).\nIt is damaged or cut short: fetch or copy it again.`, {
+      cause: error,
+    });
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new ZerothError(`${file} holds no JSON object.`);
-  return value as Json;
+  if (!isJson(value)) throw new ZerothError(`${file} does not hold a JSON object.`);
+  return value;
 };

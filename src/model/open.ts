@@ -1,16 +1,21 @@
 import { createHash } from "node:crypto";
-import { closeSync, createReadStream, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { closeSync, createReadStream, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../atomic.js";
-import { ZerothError } from "../errors.js";
+import { messageOf, ZerothError } from "../errors.js";
 import { openFolder } from "./folder.js";
-import { openGguf } from "./gguf.js";
+import { openGguf } from "./gguf-model.js";
 import { fetchFromHub, isHubId, type Progress } from "./hub.js";
-import type { Json } from "./json.js";
+import { isJson, type Json } from "./json.js";
 import type { Tokenizer } from "./tokenizer.js";
 import type { TensorSource } from "./weights.js";
+
+export interface Sidecar {
+  readonly name: string;
+  readonly content: Uint8Array;
+}
 
 /** A model whose files are found and checked; none of its weights is read. */
 export interface OpenModel {
@@ -21,112 +26,138 @@ export interface OpenModel {
   readonly configFile: string;
   /** By Hugging Face's names. */
   readonly weights: ReadonlyMap<string, TensorSource>;
-  /** Weight files, real paths. */
+  /** Weight files, real paths; shards in the order of their names. */
   readonly files: readonly string[];
   readonly tokenizer: Tokenizer;
   /** Files that go along when the model is written anew: tokenizer, template, generation settings. */
-  sidecars(): readonly { readonly name: string; readonly content: Uint8Array }[];
+  sidecars(): readonly Sidecar[];
 }
 
+const GIVE = "Give a model folder, a .gguf file or a hub id (org/name).";
+
+/** A folder that holds weights of its own is a folder; one that only holds a GGUF stands for it. */
+const openPlace = (spec: string): OpenModel => {
+  const names = readdirSync(spec);
+  const ggufs = names.filter((name) => name.endsWith(".gguf"));
+  const [only] = ggufs;
+  if (only === undefined || names.some((name) => /\.safetensors(\.index\.json)?$/.test(name))) {
+    return openFolder(spec, { spec, kind: "folder", path: spec });
+  }
+  if (ggufs.length > 1) {
+    throw new ZerothError(`${spec} holds ${ggufs.length} GGUF files. Name the one to use: ${join(spec, only)}`);
+  }
+  return openGguf(join(spec, only), { spec, kind: "gguf", path: join(spec, only) }, spec);
+};
+
 /**
- * Opens a model folder, a `.gguf` file (or a folder with one), or a hub id.
+ * Opens a model folder, a `.gguf` file (or a folder with one, whose configuration and tokenizer files then go before the
+ * GGUF's own), or a hub id.
+ *
  * @throws ZerothError that names what is missing or wrong
  */
 export const openModel = async (
   spec: string,
-  options: { onProgress?: Progress | undefined } = {},
+  options: { readonly onProgress?: Progress | undefined } = {},
 ): Promise<OpenModel> => {
   const info = statSync(spec, { throwIfNoEntry: false });
-  if (info?.isDirectory()) {
-    const names = readdirSync(spec);
-    const ggufs = names.filter((name) => name.endsWith(".gguf"));
-    const [only] = ggufs;
-    // A folder that holds weights of its own is a folder; one that only holds a GGUF stands for it.
-    const hasWeights = names.some((name) => name.endsWith(".safetensors") || name.endsWith(".safetensors.index.json"));
-    if (only !== undefined && !hasWeights) {
-      if (ggufs.length > 1)
-        throw new ZerothError(`${spec} holds several GGUF files (${ggufs.join(", ")}).\nName the one to use.`);
-      return openGguf(join(spec, only), { spec, kind: "gguf", path: join(spec, only) });
-    }
-    return openFolder(spec, { spec, kind: "folder", path: spec });
-  }
+  if (info?.isDirectory()) return openPlace(spec);
   if (info !== undefined) {
     if (spec.endsWith(".gguf")) return openGguf(spec, { spec, kind: "gguf", path: spec });
-    throw new ZerothError(
-      `${spec} is a file that is not a model.\nGive a model folder, a .gguf file or a hub id (org/name).`,
-    );
+    const whole = spec.endsWith(".safetensors") ? `Give the folder it is in: ${dirname(spec)}` : GIVE;
+    throw new ZerothError(`${spec} is a file, not a model.\n${whole}`);
   }
-  if (!isHubId(spec) || spec.endsWith(".gguf")) {
-    throw new ZerothError(`There is no model at ${spec}.\nGive a model folder, a .gguf file or a hub id (org/name).`);
-  }
+  if (!isHubId(spec)) throw new ZerothError(`There is no model at ${JSON.stringify(spec)}.\n${GIVE}`);
   const folder = await fetchFromHub(spec, options.onProgress);
   return openFolder(folder, { spec, kind: "hub", path: folder });
 };
 
-const HEAD = 2 ** 20;
+const MEBIBYTE = 2 ** 20;
+const SAMPLES = 64;
+const SAMPLE_BYTES = 4096;
 
-/** Hash of the weight files' sizes and first mebibytes (headers included): quick, and enough to tell models apart. */
-export const fingerprint = ({ files }: OpenModel): string => {
-  const hash = createHash("sha256");
-  for (const file of [...files].sort((a, b) => (basename(a) < basename(b) ? -1 : 1))) {
-    const fd = openSync(file, "r");
+/** The first mebibyte of a file, where headers are, and samples spread over the rest. */
+const sketch = (file: string): Uint8Array => {
+  const fd = openSync(file, "r");
+  try {
+    const { size } = fstatSync(fd);
+    const hash = createHash("sha256").update(String(size));
+    const add = (position: number, length: number): void => {
+      const bytes = new Uint8Array(length);
+      hash.update(bytes.subarray(0, readSync(fd, bytes, 0, length, position)));
+    };
+    add(0, MEBIBYTE);
+    for (let i = 1; i <= SAMPLES; i++)
+      add(Math.max(0, Math.floor((i / SAMPLES) * (size - SAMPLE_BYTES))), SAMPLE_BYTES);
+    return hash.digest();
+  } finally {
+    closeSync(fd);
+  }
+};
+
+/**
+ * A quick hash of a model: its configuration, and sizes, headers and samples of its weight files. Tells models apart, tuned
+ * ones of one base too; the proof that two are equal is `hashWeights`.
+ *
+ * @throws ZerothError when a weight file cannot be read
+ */
+export const fingerprint = ({ config, files }: OpenModel): string => {
+  const hash = createHash("sha256").update(JSON.stringify(config));
+  for (const file of files) {
     try {
-      const head = new Uint8Array(HEAD);
-      const length = readSync(fd, head, 0, HEAD, 0);
-      hash.update(`${statSync(file).size}:`).update(head.subarray(0, length));
-    } finally {
-      closeSync(fd);
+      hash.update(sketch(file));
+    } catch (error) {
+      throw new ZerothError(`${file} cannot be read: ${messageOf(error)}.`, { cause: error });
     }
   }
   return hash.digest("hex");
 };
 
-const cacheFile = (): string => join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "zeroth", "hashes.json");
+const cacheFile = (): string => join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "zeroth", "hashes.json");
 
-const readCache = async (): Promise<Record<string, string>> => {
+const readCache = async (): Promise<Readonly<Record<string, unknown>>> => {
   try {
     const value: unknown = JSON.parse(await readFile(cacheFile(), "utf8"));
-    return typeof value === "object" && value !== null ? (value as Record<string, string>) : {};
+    return isJson(value) ? value : {};
   } catch {
     return {};
   }
 };
 
+const sha256 = async (file: string, signal: AbortSignal | undefined): Promise<string> => {
+  const hash = createHash("sha256");
+  const stream = createReadStream(file, { highWaterMark: MEBIBYTE, ...(signal === undefined ? {} : { signal }) });
+  for await (const chunk of stream) hash.update(chunk);
+  return hash.digest("hex");
+};
+
 /**
- * SHA-256 of each weight file, by its position among them; remembered by path, inode, size and time of change.
+ * SHA-256 of each weight file, by its position among them. Remembered by inode, size and time of change in
+ * `~/.cache/zeroth/hashes.json` (`XDG_CACHE_HOME` counts), so a file is read once in its life. Reads in the background:
+ * the event loop stays free between chunks of a mebibyte.
+ *
  * @param options.signal stops early, with an AbortError
  */
 export const hashWeights = async (
   { files }: OpenModel,
-  options: { signal?: AbortSignal } = {},
+  options: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<Readonly<Record<string, string>>> => {
   const cache = await readCache();
+  const keyed = files.map((file) => {
+    const { dev, ino, size, mtimeNs } = statSync(file, { bigint: true });
+    return { file, key: `${dev}:${ino}:${size}:${mtimeNs}` };
+  });
   const hashes: Record<string, string> = {};
-  let fresh = false;
-  for (const [i, file] of files.entries()) {
-    const { ino, size, mtimeMs } = statSync(file);
-    const key = `${resolve(file)}|${ino}|${size}|${mtimeMs}`;
+  const fresh: Record<string, string> = {};
+  for (const [i, { file, key }] of keyed.entries()) {
     const known = cache[key];
-    const name = `weights ${i + 1} of ${files.length}`;
-    if (typeof known === "string") {
-      hashes[name] = known;
-      continue;
-    }
-    const hash = createHash("sha256");
-    const stream = createReadStream(file, {
-      highWaterMark: HEAD,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
-    for await (const chunk of stream) hash.update(chunk as Uint8Array);
-    hashes[name] = hash.digest("hex");
-    cache[key] = hashes[name];
-    fresh = true;
+    const hash = typeof known === "string" ? known : await sha256(file, options.signal);
+    if (hash !== known) fresh[key] = hash;
+    hashes[`weights ${i + 1} of ${files.length}`] = hash;
   }
-  if (fresh) {
+  if (Object.keys(fresh).length > 0) {
     // A cache: if it cannot be written the hashes are computed again next time.
-    const folder = join(cacheFile(), "..");
-    await mkdir(folder, { recursive: true })
-      .then(() => writeFileAtomic(cacheFile(), `${JSON.stringify(cache, null, 1)}\n`))
+    await mkdir(dirname(cacheFile()), { recursive: true })
+      .then(() => writeFileAtomic(cacheFile(), `${JSON.stringify({ ...cache, ...fresh }, null, 1)}\n`))
       .catch(() => undefined);
   }
   return hashes;
