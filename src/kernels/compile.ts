@@ -33,7 +33,7 @@ export interface Rule {
    * `run(n: i32, …input addresses: i32, …output addresses: i32, …scalars: f32)`. It works on ⌈n / 16⌉ · 16 elements; an output
    * may lie where an input lies, since all of an element's inputs are read before its outputs are written.
    */
-  readonly wasm: Uint8Array;
+  readonly wasm: Uint8Array<ArrayBuffer>;
 }
 
 const namesOf = (nodes: readonly Expr[], kind: "input" | "scalar"): readonly string[] => [

@@ -13,10 +13,16 @@ export const reference = (outputs: Readonly<Record<string, Expr>>) => {
   const nodes = nodesOf(Object.values(outputs));
   const place = new Map(nodes.map((node, i) => [node, i]));
   const placeOf = (node: Expr | undefined): number => (node === undefined ? 0 : (place.get(node) ?? 0));
-  const evaluate = (node: Expr, i: number, values: Float32Array, buffers: Buffers, scalars: Readonly<Record<string, number>>) => {
+  const evaluate = (
+    node: Expr,
+    i: number,
+    values: Float32Array,
+    buffers: Buffers,
+    scalars: Readonly<Record<string, number>>,
+  ) => {
     if (node.kind === "constant") return node.value;
     if (node.kind === "input") return buffers[node.name]?.[i] ?? Number.NaN;
-    if (node.kind === "scalar") return scalars[node.name] ?? Number.NaN;
+    if (node.kind !== "operation") return scalars[node.name] ?? Number.NaN;
     const [a, b, c, d] = node.operands.map((operand) => values[placeOf(operand)] ?? Number.NaN);
     return operations[node.operator].value(a ?? 0, b ?? 0, c ?? 0, d ?? 0);
   };

@@ -1,35 +1,37 @@
-import { type Distribution, fillNoise } from "../random/noise.js";
 import { type Key, tensorKey } from "../random/key.js";
+import { type Distribution, fillNoise } from "../random/noise.js";
 import { compileRule, type Rule } from "./compile.js";
 import { add, type Expr, input, mul, scalar } from "./expr.js";
 import { noiseWasm } from "./noise.wasm.js";
+import { checkProgram, type Plan, planOf, type RuleName, ruleOf } from "./plan.js";
 import { reference } from "./reference.js";
 
-/**
- * Version of the arithmetic on each element: the sequence of fp32 operations that an `Op` stands for. A journal replays with the
- * version it was made with.
- */
+/** Version of the arithmetic defined here and in random/: equal versions give equal bits. A journal records it. */
 export const KERNEL_VERSION = 1;
 
-/** What a run's walks compute, compiled once. */
+/** What is compiled once a run. */
 export interface Program {
   readonly distribution: Distribution;
-  /** z → direction; reads "z" and states. */
+  /** z → direction; may read "z", "weight" as it is when the operation runs, and states. */
   readonly direction: Expr;
-  /** New values of "weight" and of states from "weight", "g", "zz", states and scalars. */
+  /** New values of "weight" and of states; may read "weight", "g", "zz", states, and any scalars. */
   readonly apply: Readonly<Record<string, Expr>>;
+  /** Names of the element-shaped states, in the order of `Job.states`. */
   readonly states: readonly string[];
 }
 
-interface Term {
+/** `scale` times the noise that `key` draws. */
+export interface Term {
   readonly key: Key;
   readonly scale: number;
 }
 
 /**
- * One elementwise operation of a walk, a fixed sequence of fp32 operations; scales and scalars are rounded to fp32 first.
- * perturb: weight ← weight + scale·direction. update: g = Σ scaleᵢ·zᵢ and zz = Σ scaleᵢ·zᵢ², term by term in order from the
- * first product on, then the rule.
+ * One elementwise operation: a fixed sequence of fp32 operations on each element, however tensors are cut into tiles, divided
+ * between threads, and operations grouped into jobs. Scales and scalars are rounded to fp32 first; fl(·) rounds to fp32.
+ * - perturb: weight ← fl(weight + fl(scale · direction(z)))
+ * - update: g = Σ scaleᵢ·zᵢ, summed in order: fl(scale₀·z₀), then fl(g + fl(scaleᵢ·zᵢ)); zz = Σ scaleᵢ·fl(zᵢ·zᵢ) likewise; an empty
+ *   sum is 0. Then the program's `apply`.
  */
 export type Op =
   | { readonly kind: "perturb"; readonly key: Key; readonly scale: number }
@@ -40,155 +42,187 @@ export type Op =
       readonly scalars: Readonly<Record<string, number>>;
     };
 
-/** Holds a buffer, which a transfer to another thread and back replaces. */
+/** Holds fp32 values. Kernel threads take a buffer by transfer, so another ArrayBuffer (the same memory) may come back. */
 export interface Slab {
   buffer: ArrayBuffer;
 }
 
-/** A tensor and what is done to it. */
+/** Operations on one tensor, in place, done in one pass over its memory. */
 export interface Job {
   /** `tensorId` of its name. */
   readonly tensor: bigint;
   readonly weight: Slab;
+  /** One for each of the program's states, of the weight's size. */
   readonly states: readonly Slab[];
   readonly ops: readonly Op[];
 }
 
-/** Elements a tile: all of a tile's arrays stay in a core's own cache. A multiple of 512, the noise's largest group. */
-const TILE = 4096;
-const PAGE = 65536;
-
-/** The rules that ops are made of, besides the optimizer's own. */
-const rulesOf = (program: Program) => ({
-  perturb: { weight: add(input("weight"), mul(scalar("scale"), program.direction)) },
-  first: { g: mul(scalar("scale"), input("z")) },
-  more: { g: add(input("g"), mul(scalar("scale"), input("z"))) },
-  firstSquare: { zz: mul(scalar("scale"), mul(input("z"), input("z"))) },
-  moreSquares: { zz: add(input("zz"), mul(scalar("scale"), mul(input("z"), input("z")))) },
-  apply: program.apply,
-});
-type RuleName = keyof ReturnType<typeof rulesOf>;
-
-/** An op broken down for one tensor: fill z, or run a rule. */
-type Instruction =
-  | { readonly noise: Uint32Array }
-  | { readonly rule: RuleName; readonly scalars: Readonly<Record<string, number>> };
-
-const isSame = (a: Uint32Array | undefined, b: Uint32Array): boolean => a !== undefined && a.every((word, i) => word === b[i]);
-
-const instructionsOf = (tensor: bigint, ops: readonly Op[]): readonly Instruction[] => {
-  const out: Instruction[] = [];
-  let current: Uint32Array | undefined;
-  const fill = (key: Key) => {
-    const words = tensorKey(key, tensor);
-    if (!isSame(current, words)) out.push({ noise: words });
-    current = words;
-  };
-  const accumulate = (terms: readonly Term[], first: RuleName, more: RuleName) => {
-    terms.forEach(({ key, scale }, i) => {
-      fill(key);
-      out.push({ rule: i === 0 ? first : more, scalars: { scale } });
-    });
-  };
-  for (const op of ops) {
-    if (op.kind === "perturb") {
-      fill(op.key);
-      out.push({ rule: "perturb", scalars: { scale: op.scale } });
-    } else {
-      accumulate(op.gradient, "first", "more");
-      accumulate(op.curvature, "firstSquare", "moreSquares");
-      out.push({ rule: "apply", scalars: op.scalars });
-    }
-  }
-  return out;
-};
-
-/** What runs walks on one thread: applies each job's ops, in place, in one pass over memory. */
+/** Does jobs, one after another, on the calling thread. */
 export interface Walker {
   walk(job: Job): void;
 }
 
-type NoiseFill = (out: number, count: number, block: bigint, k0: number, k1: number, c2: number, c3: number) => void;
-type Run = (...args: readonly number[]) => void;
+/** Elements of a tile: few enough that a tile's arrays stay in the processor's first cache; a multiple of 512. */
+const TILE = 2048;
+const TILE_BYTES = 4 * TILE;
+/** Tiles of noise kept, so that operations near each other that use the same key draw it once. */
+const NOISE_SLOTS = 4;
+const PAGE_BYTES = 65_536;
 
-/** Elements of noise that one Philox block gives, by distribution. */
-const perBlock: Readonly<Record<Distribution, number>> = { gaussian: 4, rademacher: 128 };
+/** Elements that a noise kernel makes at once, and elements of a Philox block. */
+const layouts = { gaussian: { group: 16, block: 4 }, rademacher: { group: 512, block: 128 } } as const;
 
-const decode = (base64: string): Uint8Array<ArrayBuffer> => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+type Kernel = (...args: readonly number[]) => void;
 
-/** A walker on WebAssembly SIMD. Tensors of any size stream through a memory of a few tiles. */
-export const wasmWalker = (program: Program): Walker => {
-  const arrays = ["weight", "z", "g", "zz", ...program.states];
-  const memory = new WebAssembly.Memory({ initial: 1 + Math.ceil((arrays.length * TILE * 4) / PAGE) });
-  // The first page is the noise module's own.
-  const pointers = new Map(arrays.map((array, i) => [array, PAGE + i * TILE * 4]));
-  const at = (array: string): number => {
-    const pointer = pointers.get(array);
-    if (pointer === undefined) throw new Error(`the rule reads or writes ${array}; known are ${arrays.join(", ")}`);
-    return pointer;
-  };
-  const view = (array: string) => new Float32Array(memory.buffer, at(array), TILE);
-  const imports = { env: { memory } };
-  const instantiate = (bytes: Uint8Array<ArrayBuffer>) => new WebAssembly.Instance(new WebAssembly.Module(bytes), imports).exports;
+/** A rule on fixed addresses with fixed scalars. */
+interface Action {
+  readonly rule: Rule;
+  readonly run: Kernel;
+  /** The first is the number of elements. */
+  readonly args: number[];
+  readonly key: number;
+}
 
-  const fill = instantiate(decode(noiseWasm))[program.distribution] as NoiseFill;
-  const rules = new Map(
-    Object.entries(rulesOf(program)).map(([name, outputs]) => {
-      const rule: Rule = compileRule(outputs);
-      const run = instantiate(rule.wasm).run as Run;
-      const fixed = [...rule.inputs, ...rule.outputs].map(at);
-      return [name, (n: number, scalars: Readonly<Record<string, number>>) => {
-        run(n, ...fixed, ...rule.scalars.map((scalarName) => scalars[scalarName] ?? Number.NaN));
-      }] as const;
-    }),
+const slabsOf = ({ weight, states }: Job, names: readonly string[]): readonly (readonly [string, Float32Array])[] => {
+  const slabs = [weight, ...states];
+  if (slabs.length !== names.length || slabs.some(({ buffer }) => buffer.byteLength !== weight.buffer.byteLength)) {
+    throw new RangeError(
+      `a job needs ${names.join(", ")}, all of one size; it has ${slabs.map(({ buffer }) => buffer.byteLength)}`,
+    );
+  }
+  return slabs.flatMap(({ buffer }, i) =>
+    names.slice(i, i + 1).map((name) => [name, new Float32Array(buffer)] as const),
   );
-  const weightTile = view("weight");
-  const stateTiles = program.states.map(view);
+};
+
+/** Remembers the last list of operations, which tensors of a walk mostly share. */
+const remembering = <T>(prepare: (ops: readonly Op[]) => T): ((ops: readonly Op[]) => T) => {
+  let last: { ops: readonly Op[]; prepared: T } | undefined;
+  return (ops) => {
+    if (last?.ops !== ops) last = { ops, prepared: prepare(ops) };
+    return last.prepared;
+  };
+};
+
+/**
+ * A walker on WebAssembly SIMD. Tensors of any size stream, tile by tile, through a memory of its own of some tens of KiB.
+ *
+ * @param tileDone called after each tile
+ * @throws ZerothError when an expression of the program reads or writes a name that it cannot
+ */
+export const wasmWalker = (program: Program, tileDone?: () => void): Walker => {
+  checkProgram(program);
+  const { distribution, states } = program;
+  const arrays = ["weight", ...states, "g", "zz"];
+  const noiseStart = arrays.length * TILE_BYTES;
+  const bytes = noiseStart + NOISE_SLOTS * TILE_BYTES;
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES) });
+  const addresses = new Map(arrays.map((name, i) => [name, i * TILE_BYTES]));
+  const tiles = new Map(arrays.map((name, i) => [name, new Float32Array(memory.buffer, i * TILE_BYTES, TILE)]));
+  const noiseAt = (key: number): number => noiseStart + (key % NOISE_SLOTS) * TILE_BYTES;
+
+  const instantiate = (wasm: Uint8Array<ArrayBuffer>, name: string): Kernel =>
+    new WebAssembly.Instance(new WebAssembly.Module(wasm), { env: { memory } }).exports[name] as Kernel;
+  const draw = instantiate(new Uint8Array(Buffer.from(noiseWasm, "base64")), distribution);
+  const layout = layouts[distribution];
+
+  const loaded = new Map<RuleName, { rule: Rule; run: Kernel }>();
+  const load = (name: RuleName) => {
+    const known = loaded.get(name);
+    if (known !== undefined) return known;
+    const rule = compileRule(ruleOf(program, name));
+    const fresh = { rule, run: instantiate(rule.wasm, "run") };
+    loaded.set(name, fresh);
+    return fresh;
+  };
+
+  const actionsOf = ({ instructions }: Plan): readonly Action[] =>
+    instructions.map(({ rule: name, key, scalars }) => {
+      const { rule, run } = load(name);
+      const address = (array: string): number => (array === "z" ? noiseAt(key) : (addresses.get(array) ?? 0));
+      const values = rule.scalars.map((scalarName) => scalars[scalarName] ?? Number.NaN);
+      return { rule, run, key, args: [0, ...rule.inputs.map(address), ...rule.outputs.map(address), ...values] };
+    });
+  const prepare = remembering((ops) => {
+    const plan = planOf(program, ops);
+    const actions = actionsOf(plan);
+    const reads = new Set(actions.flatMap(({ rule }) => rule.inputs));
+    const writes = new Set(actions.flatMap(({ rule }) => rule.outputs));
+    return { keys: plan.keys, actions, reads, writes };
+  });
 
   return {
-    walk({ tensor, weight, states, ops }) {
-      const instructions = instructionsOf(tensor, ops);
-      const weights = new Float32Array(weight.buffer);
-      const stateArrays = states.map(({ buffer }) => new Float32Array(buffer));
-      for (let start = 0; start < weights.length; start += TILE) {
-        const end = Math.min(start + TILE, weights.length);
-        // Kernels work in whole groups; what lies past the tensor's end is computed and dropped.
-        const padded = Math.min(TILE, Math.ceil((end - start) / 512) * 512);
-        weightTile.set(weights.subarray(start, end));
-        stateArrays.forEach((state, i) => stateTiles[i]?.set(state.subarray(start, end)));
-        for (const instruction of instructions) {
-          if ("noise" in instruction) {
-            const [k0 = 0, k1 = 0, c2 = 0, c3 = 0] = instruction.noise;
-            fill(at("z"), padded, BigInt(start / perBlock[program.distribution]), k0, k1, c2, c3);
-          } else rules.get(instruction.rule)?.(padded, instruction.scalars);
+    walk(job) {
+      const { keys, actions, reads, writes } = prepare(job.ops);
+      const used = slabsOf(job, ["weight", ...states]).flatMap(([name, values]) => {
+        const tile = tiles.get(name);
+        return tile === undefined ? [] : [{ name, values, tile }];
+      });
+      const sources = used.filter(({ name }) => reads.has(name));
+      const targets = used.filter(({ name }) => writes.has(name));
+      const streams = keys.map((key) => tensorKey(key, job.tensor));
+      const drawn = new Int32Array(NOISE_SLOTS);
+      const length = job.weight.buffer.byteLength / 4;
+      for (let start = 0; start < length; start += TILE) {
+        const n = Math.min(TILE, length - start);
+        // Kernels work in whole groups: what lies past the tensor's end is computed and dropped.
+        const padded = Math.ceil(n / layout.group) * layout.group;
+        const block = start / layout.block;
+        for (const { values, tile } of sources) tile.set(values.subarray(start, start + n));
+        drawn.fill(-1);
+        for (const { run, args, key } of actions) {
+          const stream = streams[key];
+          if (stream !== undefined && drawn[key % NOISE_SLOTS] !== key) {
+            const [k0 = 0, k1 = 0, c2 = 0, c3 = 0] = stream;
+            draw(k0, k1, c2, c3, block % 2 ** 32, Math.floor(block / 2 ** 32), padded, noiseAt(key));
+            drawn[key % NOISE_SLOTS] = key;
+          }
+          args[0] = n;
+          run(...args);
         }
-        weights.set(weightTile.subarray(0, end - start), start);
-        stateArrays.forEach((state, i) => {
-          const tile = stateTiles[i];
-          if (tile !== undefined) state.set(tile.subarray(0, end - start), start);
-        });
+        for (const { values, tile } of targets) values.set(n === TILE ? tile : tile.subarray(0, n), start);
+        tileDone?.();
       }
     },
   };
 };
 
-/** The same walks in plain TypeScript: what the kernels are tested against, and what runs where there is no WebAssembly SIMD. */
+/**
+ * The same walks in plain TypeScript, straight from the definition of `Op`: what the kernels are tested against, and enough for
+ * functions of a few variables.
+ */
 export const referenceWalker = (program: Program): Walker => {
-  const rules = new Map(Object.entries(rulesOf(program)).map(([name, outputs]) => [name, reference(outputs)]));
+  checkProgram(program);
+  const z = input("z");
+  const rules = {
+    perturb: reference({ weight: add(input("weight"), mul(scalar("scale"), program.direction)) }),
+    firstOfG: reference({ g: mul(scalar("scale"), z) }),
+    nextOfG: reference({ g: add(input("g"), mul(scalar("scale"), z)) }),
+    firstOfZz: reference({ zz: mul(scalar("scale"), mul(z, z)) }),
+    nextOfZz: reference({ zz: add(input("zz"), mul(scalar("scale"), mul(z, z))) }),
+    apply: reference(program.apply),
+  };
   return {
-    walk({ tensor, weight, states, ops }) {
-      const weights = new Float32Array(weight.buffer);
-      const n = weights.length;
-      const buffers: Record<string, Float32Array> = {
-        weight: weights,
-        z: new Float32Array(n),
-        g: new Float32Array(n),
-        zz: new Float32Array(n),
-        ...Object.fromEntries(program.states.map((state, i) => [state, new Float32Array(states[i]?.buffer ?? new ArrayBuffer(0))])),
+    walk(job) {
+      const n = job.weight.buffer.byteLength / 4;
+      const noise = new Float32Array(n);
+      const buffers = {
+        ...Object.fromEntries(slabsOf(job, ["weight", ...program.states])),
+        ...{ z: noise, g: new Float32Array(n), zz: new Float32Array(n) },
       };
-      for (const instruction of instructionsOf(tensor, ops)) {
-        if ("noise" in instruction) fillNoise(program.distribution, instruction.noise, 0, buffers.z ?? new Float32Array(0));
-        else rules.get(instruction.rule)?.(n, buffers, instruction.scalars);
+      const withNoise = ({ key, scale }: Term, rule: ReturnType<typeof reference>): void => {
+        fillNoise(program.distribution, tensorKey(key, job.tensor), 0, noise);
+        rule(n, buffers, { scale });
+      };
+      for (const op of job.ops) {
+        if (op.kind === "perturb") withNoise(op, rules.perturb);
+        else {
+          buffers.g.fill(0);
+          buffers.zz.fill(0);
+          for (const [i, term] of op.gradient.entries()) withNoise(term, i === 0 ? rules.firstOfG : rules.nextOfG);
+          for (const [i, term] of op.curvature.entries()) withNoise(term, i === 0 ? rules.firstOfZz : rules.nextOfZz);
+          rules.apply(n, buffers, op.scalars);
+        }
       }
     },
   };

@@ -60,7 +60,7 @@ export const whilePositive = (counter: number, body: Code): number[] => {
  * @param locals value types of the locals, which are numbered after the parameters
  * @returns a module that imports `env.memory` and exports `run`
  */
-export const moduleOf = (parameters: Code, locals: Code, body: Code): Uint8Array => {
+export const moduleOf = (parameters: Code, locals: Code, body: Code): Uint8Array<ArrayBuffer> => {
   const [type, imports, functions, exports, code] = [1, 2, 3, 7, 10];
   const [functionType, aFunction, aMemory, noMaximum, end] = [0x60, 0x00, 0x02, 0x00, 0x0b];
   return Uint8Array.from([

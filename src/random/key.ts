@@ -36,6 +36,7 @@ export const tensorId = (name: string): bigint =>
  */
 export const tensorKey = ({ seed, stream, step, query }: Key, tensor: bigint): Uint32Array => {
   if (!Number.isInteger(step) || step < 0 || step > 0xffff_ffff) throw new RangeError(`step ${step} is not a uint32`);
-  if (!Number.isInteger(query) || query < 0 || query >= QUERIES) throw new RangeError(`query ${query} is not below 2^24`);
+  if (!Number.isInteger(query) || query < 0 || query >= QUERIES)
+    throw new RangeError(`query ${query} is not below 2^24`);
   return Uint32Array.from(philox4x32([...words(tensor), step, streams[stream] * QUERIES + query], words(seed)));
 };

@@ -27,7 +27,9 @@ const polynomial = (coefficients: readonly number[], x: number): number =>
  * Minimax fits over the unit interval, coefficients rounded to fp32. −2·ln(1 − t/2) / t to 1.1e-6 of its value
  * and exact at t = 1, so that u = 1 has radius 0; sin(πy/2) / y with y² = q to 6.6e-7; cos(πy/2) / (1 − q) to 6.7e-8.
  */
-const logarithm = [1.00000109, 0.249898235, 0.0848623704, 0.0227983162, 0.0340432785, -0.0212695155, 0.0159605848].map(fround);
+const logarithm = [1.00000109, 0.249898235, 0.0848623704, 0.0227983162, 0.0340432785, -0.0212695155, 0.0159605848].map(
+  fround,
+);
 const sine = [1.57079164, -0.645896877, 0.0794414956, -0.00433688817].map(fround);
 const cosine = [0.999999936, -0.233697634, 0.0199495074, -0.000854853964].map(fround);
 const TWO_LN_2 = fround(2 * Math.LN2);
@@ -38,7 +40,7 @@ const TWO_LN_2 = fround(2 * Math.LN2);
  * second word is the angle, in half turns from −1/2 to 1/2.
  */
 const boxMuller = (first: number, second: number): readonly [number, number] => {
-  float[0] = (first | 1) | 0;
+  float[0] = first | 1 | 0;
   const pattern = bits[0] ?? 0;
   // |w| = m·2ᵉ with m in [1, 2): −2 ln u = (30 − e)·2 ln 2 − 2 ln(m/2), free of cancellation as u nears 1.
   const exponent = (pattern << 1) >>> 24;
@@ -70,7 +72,7 @@ export const gaussianAt = (key: Uint32Array, index: number): number => {
 export const rademacherAt = (key: Uint32Array, index: number): number => {
   const within = index % 512;
   const word = blockAt(key, Math.floor(index / 512) * 4 + (within & 3))[(within >> 7) as 0 | 1 | 2 | 3];
-  return (word << ((within >> 2) & 31)) < 0 ? -1 : 1;
+  return word << ((within >> 2) & 31) < 0 ? -1 : 1;
 };
 
 /** Element `index` (below 2⁵³) of numbers uniform in [0, 1), 53 bits each. */
