@@ -1,0 +1,69 @@
+// Times steps against evaluation forwards of the same graph over the same packs, interleaved, in one process.
+//   node bench/step.mjs MODEL ROWS lora|full gaussian|rademacher [repeats] [threads]
+// Prints one JSON object: medians in seconds.
+import { packs } from "../dist/batch/pack.js";
+import { openEngine } from "../dist/api/engines.js";
+import { trainingTrees } from "../dist/api/examples.js";
+import { methodOf, stepperOf } from "../dist/api/finetune.js";
+import { resolveSettings } from "../dist/api/settings.js";
+import { chooseTask } from "../dist/data/choose.js";
+import { readRows } from "../dist/data/rows.js";
+import { runOf } from "../dist/engine/feeds.js";
+import { load } from "../dist/index.js";
+import { lossOf } from "../dist/objective/objective.js";
+import { objectives } from "../dist/objective/objectives.js";
+import { takeStep } from "../dist/train/step.js";
+import { median } from "./setup.mjs";
+
+const [modelFolder, rowsPath, kind, perturbation, repeats = "7", threads = "2"] = process.argv.slice(2);
+/** Steps timed together: what an in-place step leaves for the next one to do is paid within the block but once. */
+const BLOCK = 4;
+
+const model = await load(modelFolder);
+const settings = resolveSettings({ task: "sst2", method: kind, perturbation, learningRate: 1e-6 }, Number(threads));
+const method = methodOf(model, settings);
+const { stepper, program } = stepperOf(settings);
+const rows = await readRows(rowsPath);
+const treeAt = trainingTrees(model, chooseTask({ task: "sst2" }), rows);
+const batch = packs(rows.map((_, i) => treeAt(i)));
+const runs = batch.map((pack) => runOf(model.family, pack));
+const tokens = batch.reduce((sum, pack) => sum + pack.ids.length, 0);
+const engine = await openEngine(model, { method, program, threads: Number(threads) });
+
+const seconds = async (work) => {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
+};
+const forwards = () => engine.evaluate({ points: [[], []], runs });
+let count = 0;
+const step = () =>
+  takeStep(stepper, count++, settings.learningRate, {
+    losses: async (points) => (await engine.evaluate({ points, runs })).map((outputs) => lossOf(objectives.classification, batch, outputs)),
+    update: (update, scalars) => engine.update({ update, scalars }),
+  });
+const block = async () => {
+  for (let i = 0; i < BLOCK; i++) await step();
+  // Everything that the steps left pending counts.
+  await engine.replay([]);
+};
+
+await block();
+await forwards();
+const pairs = [];
+for (let i = 0; i < Number(repeats); i++) {
+  const two = [await seconds(forwards)];
+  const taken = (await seconds(block)) / BLOCK;
+  two.push(await seconds(forwards));
+  pairs.push({ two: (two[0] + two[1]) / 2, step: taken });
+}
+await engine.close();
+const result = {
+  method: kind,
+  perturbation,
+  tokens,
+  secondsPerStep: median(pairs.map(({ step: taken }) => taken)),
+  secondsPerTwoForwards: median(pairs.map(({ two }) => two)),
+  ratio: median(pairs.map(({ step: taken, two }) => taken / two)),
+};
+console.log(JSON.stringify(result));
