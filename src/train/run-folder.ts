@@ -159,9 +159,6 @@ export const openRunFolder = (out: string, { resume }: { resume: boolean }): Run
     if (state.kind === "foreign") {
       throw new ZerothError(
         `--out ${out} holds other files (${state.files.join(", ")}).\nGive an empty or new folder.`,
-        {
-          kind: "usage",
-        },
       );
     }
     if (state.kind !== "empty" && !resume) {
@@ -169,7 +166,6 @@ export const openRunFolder = (out: string, { resume }: { resume: boolean }): Run
       throw new ZerothError(
         `--out ${out} already holds ${state.kind === "finished" ? "a finished" : "an unfinished"} run of ${stepCount} steps.\n` +
           "Go on with it by --resume, or give another folder.",
-        { kind: "usage" },
       );
     }
     return state;
