@@ -16,7 +16,7 @@ const asset = (name: string): string => fileURLToPath(new URL(`../../../assets/$
 /** The task: how a child in a one-sentence story felt. Settings as rehearsed by tools/seedling/try_mezo.py. */
 const task = { prompt: "{text} {name} was so", options: " sad, happy", labels: "sad,happy" };
 const method = lora({ rank: 8, alpha: 16, targets: "all-linear" });
-const optimizer = mezo({ learningRate: 1e-3, epsilon: 1e-2 });
+const optimizer = mezo({ learningRate: 3e-4, epsilon: 1e-2 });
 const STEPS = 600;
 
 /** Lies in a folder that a quickstart made: such a folder, and no other, is made anew by the next one. */
