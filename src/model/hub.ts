@@ -77,7 +77,7 @@ const HINTS: Readonly<Record<number, string>> = {
   403: "It is gated: accept its terms on its page, and set HF_TOKEN to your token.",
   404: "There is no such model or revision: check the spelling, or set HF_TOKEN if it is private.",
 };
-const DISK = new Set<unknown>(["ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS"]);
+const DISK = new Set<unknown>(["ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST"]);
 
 /** The first word there is on why a request failed: `fetch failed` hides it in its cause. */
 const reasonOf = (error: unknown): string => {
@@ -218,16 +218,16 @@ const download = async (
 export const fetchFromHub = async (spec: string, onProgress: Progress = () => {}): Promise<string> => {
   const [, name = "", revision = "main"] = HUB_ID.exec(spec) ?? [];
   const repository = repositoryOf(name);
-  const cached = cachedSnapshot(repository, revision);
-  if (cached !== undefined && isWhole(cached)) return cached;
-  if (/^(1|true|yes|on)$/i.test(variable("HF_HUB_OFFLINE") ?? "")) {
-    throw new ZerothError(
-      `There is no folder ${spec} here, and the cache ${hubCache()} does not hold the whole model.\nHF_HUB_OFFLINE forbids to fetch it: unset it once, or give a folder.`,
-    );
-  }
   const hubUrl = (variable("HF_ENDPOINT") ?? HUB_URL).replace(/\/+$/, "");
   const accessToken = variable("HF_TOKEN");
   try {
+    const cached = cachedSnapshot(repository, revision);
+    if (cached !== undefined && isWhole(cached)) return cached;
+    if (/^(1|true|yes|on)$/i.test(variable("HF_HUB_OFFLINE") ?? "")) {
+      throw new ZerothError(
+        `There is no folder ${spec} here, and the cache ${hubCache()} does not hold the whole model.\nHF_HUB_OFFLINE forbids to fetch it: unset it once, or give a folder.`,
+      );
+    }
     return await download(repository, revision, { hubUrl, ...(accessToken ? { accessToken } : {}) }, onProgress);
   } catch (error) {
     throw failure(spec, hubUrl, error);

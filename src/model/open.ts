@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { closeSync, createReadStream, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { closeSync, createReadStream, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
@@ -35,6 +35,16 @@ export interface OpenModel {
 
 const GIVE = "Give a model folder, a .gguf file or a hub id (org/name).";
 
+const statOf = (spec: string): Stats | undefined => {
+  try {
+    return statSync(spec, { throwIfNoEntry: false });
+  } catch (error) {
+    throw new ZerothError(`There is no model at ${JSON.stringify(spec)}: ${messageOf(error)}.\n${GIVE}`, {
+      cause: error,
+    });
+  }
+};
+
 /** A folder that holds weights of its own is a folder; one that only holds a GGUF stands for it. */
 const openPlace = (spec: string): OpenModel => {
   const names = readdirSync(spec);
@@ -59,7 +69,7 @@ export const openModel = async (
   spec: string,
   options: { readonly onProgress?: Progress | undefined } = {},
 ): Promise<OpenModel> => {
-  const info = statSync(spec, { throwIfNoEntry: false });
+  const info = statOf(spec);
   if (info?.isDirectory()) return openPlace(spec);
   if (info !== undefined) {
     if (spec.endsWith(".gguf")) return openGguf(spec, { spec, kind: "gguf", path: spec });

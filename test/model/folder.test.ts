@@ -130,6 +130,10 @@ describe("a model folder", () => {
   it("what is no model folder says what it is", async () => {
     const folder = await temporaryFolder();
     expect(await refusal(join(folder, "none"))).toContain("There is no model at");
+    expect(await refusal("")).toContain("There is no model at");
+    await writeFile(join(folder, "file"), "");
+    expect(await refusal(join(folder, "file", "inside"))).toContain("ENOTDIR");
+    expect(await refusal(join(folder, "file"))).toContain("is a file, not a model");
     await writeJson(join(folder, "pytorch_model.bin"), 0);
     expect(await refusal(folder)).toMatch(/pickle[\s\S]*save_pretrained/);
     await writeJson(join(folder, "adapter_model.safetensors"), 0);
