@@ -20,5 +20,6 @@ export { full, hizoo, lora, mezo } from "./api/choices.js";
 export { predict } from "./api/predict.js";
 export { preview } from "./api/preview.js";
 export { replay } from "./api/replay.js";
+export { rows } from "./api/rows.js";
 export type * from "./api/types.js";
 export { ZerothError } from "./errors.js";

@@ -1,9 +1,8 @@
-import { predict as answer } from "../../index.js";
+import { predict as answer, rows } from "../../index.js";
 import { defineCommand } from "../command.js";
 import { adapter, dataFlags, device, model, optional, rowFlags } from "../flags.js";
 import { counted } from "../format.js";
 import { openModel } from "../model.js";
-import { rowsOf } from "../rows.js";
 
 export const predict = defineCommand({
   name: "predict",
@@ -22,7 +21,7 @@ export const predict = defineCommand({
     const { adapter: folder, task, prompt, options: answers, labels, threads, device: where, data } = options;
     const choice = { adapter: folder, task, prompt, options: answers, labels, threads, device: where };
     let done = 0;
-    for await (const { row, prediction, scores } of answer(base, rowsOf(data), choice)) {
+    for await (const { row, prediction, scores } of answer(base, rows(data ?? process.stdin), choice)) {
       terminal.record({ ...row, prediction, scores });
       terminal.status(`${counted(++done, "row")} answered`);
     }

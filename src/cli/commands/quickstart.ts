@@ -1,12 +1,11 @@
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { finetune, lora, type Model, mezo, predict } from "../../index.js";
+import { finetune, lora, type Model, mezo, predict, rows } from "../../index.js";
 import { defineCommand } from "../command.js";
 import { optional, out, trainingFlags } from "../flags.js";
 import { counted, duration, grouped, percent } from "../format.js";
 import { openModel } from "../model.js";
-import { rowsOf } from "../rows.js";
 import { commandLine } from "../shell.js";
 import type { Terminal } from "../terminal.js";
 import { drive } from "../training.js";
@@ -43,8 +42,8 @@ const answers = async (
   terminal: Terminal,
 ): Promise<readonly Answer[]> => {
   const given: Answer[] = [];
-  const rows = rowsOf(join(asset("quickstart"), "validation.jsonl"));
-  for await (const { row, prediction } of predict(model, rows, { ...task, adapter, threads })) {
+  const held = rows(join(asset("quickstart"), "validation.jsonl"));
+  for await (const { row, prediction } of predict(model, held, { ...task, adapter, threads })) {
     const { text, label } = row;
     given.push({
       text: String(text),
