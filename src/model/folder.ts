@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ZerothError } from "../errors.js";
-import { isJson, type Json, readJson } from "./json.js";
+import { isJson, type Json, readJson, readText } from "./json.js";
+import { oneLine } from "./one-line.js";
 import type { OpenModel, Sidecar } from "./open.js";
 import { readSafetensorsHeader } from "./safetensors.js";
 import { makeTokenizer, type TokenizerFiles } from "./tokenizer.js";
@@ -83,7 +84,7 @@ const readWeights = (folder: string): { files: readonly string[]; weights: Reado
   const absent = Object.keys(map).find((name) => !weights.has(name));
   if (absent !== undefined) {
     throw new ZerothError(
-      `${join(folder, String(map[absent]))} lacks ${absent}, which ${INDEX} says it has.\nFetch both files again.`,
+      `${join(folder, String(map[absent]))} lacks ${oneLine(absent)}, which ${INDEX} says it has.\nFetch both files again.`,
     );
   }
   return { weights, files: filesOf(weights) };
@@ -92,7 +93,7 @@ const readWeights = (folder: string): { files: readonly string[]; weights: Reado
 /** The chat template wherever it is kept: a file of its own, or the configuration (a text, or a list with one named "default"). */
 const chatTemplate = (folder: string, config: Json): string | undefined => {
   const file = join(folder, CHAT_TEMPLATE);
-  if (existsSync(file)) return readFileSync(file, "utf8");
+  if (existsSync(file)) return readText(file);
   const value = config.chat_template;
   if (typeof value === "string") return value;
   const named: readonly unknown[] = Array.isArray(value) ? value : [];

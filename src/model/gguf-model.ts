@@ -3,6 +3,7 @@ import { folderSidecars, readFolderConfig, readFolderTokenizer } from "./folder.
 import { type GgufMetadata, readGguf } from "./gguf.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import type { Json } from "./json.js";
+import { oneLine } from "./one-line.js";
 import type { OpenModel, Sidecar } from "./open.js";
 import { makeTokenizer, type TokenizerFiles } from "./tokenizer.js";
 import { readTensorSync, type TensorSource } from "./weights.js";
@@ -37,7 +38,7 @@ const hubName = (name: string, path: string): string => {
   const found =
     layer === undefined || inner === undefined ? outerNames[name] : `model.layers.${layer}.${inner}.${kind}`;
   if (found === undefined)
-    throw new ZerothError(`${path} has a tensor ${name}, which no plain Llama model has: not supported.`);
+    throw new ZerothError(`${path} has a tensor ${oneLine(name)}, which no plain Llama model has: not supported.`);
   return found;
 };
 

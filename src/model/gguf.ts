@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
 import { messageOf, ZerothError } from "../errors.js";
 import { type Encoding, encodings } from "./encodings.js";
+import { oneLine } from "./one-line.js";
 import { elementsOf, type TensorSource } from "./weights.js";
 
 /* GGUF (ggml's gguf.md), versions 2 and 3, little-endian: metadata, then where each tensor lies. */
@@ -135,7 +136,9 @@ export const readGguf = (path: string): { metadata: GgufMetadata; tensors: reado
     throw new ZerothError(`${path} cannot be read: ${messageOf(error)}.`, { cause: error });
   }
   const bad: Bad = (what) =>
-    new ZerothError(`${path} is not a valid GGUF file: ${what}.\nIt is damaged or cut short: fetch or copy it again.`);
+    new ZerothError(
+      `${path} is not a valid GGUF file: ${oneLine(what)}.\nIt is damaged or cut short: fetch or copy it again.`,
+    );
   try {
     const { size } = fstatSync(fd);
     if (size < 24) throw bad(size === 0 ? "it is empty" : `it has ${size} bytes`);
@@ -166,7 +169,7 @@ export const readGguf = (path: string): { metadata: GgufMetadata; tensors: reado
       if (encoding === undefined) {
         const known = Object.values(types).join(", ");
         throw new ZerothError(
-          `${path}: ${name} is in an encoding (ggml's type ${type}) that Zeroth does not read.\nIt reads ${known}.`,
+          `${path}: ${oneLine(name)} is in an encoding (ggml's type ${type}) that Zeroth does not read.\nIt reads ${known}.`,
         );
       }
       const { blockBytes, blockElements } = encodings[encoding];

@@ -8,6 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { downloadFile, HUB_URL, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { writeError } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
+import { oneLine } from "./one-line.js";
 
 /** What is told of a download: bytes of a file so far, and in all. */
 export type Progress = (progress: { file: string; done: number; total: number | undefined }) => void;
@@ -83,7 +84,7 @@ const DISK = new Set<unknown>(["ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "
 const reasonOf = (error: unknown): string => {
   const cause = error instanceof Error ? error.cause : undefined;
   const code = cause instanceof Error && "code" in cause ? `${String(cause.code)}, ` : "";
-  return code + messageOf(error).replaceAll(/\s+/g, " ").slice(0, 120);
+  return code + oneLine(messageOf(error), 120);
 };
 
 const failure = (spec: string, endpoint: string, error: unknown): unknown => {

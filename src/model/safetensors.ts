@@ -3,6 +3,7 @@ import { z } from "zod";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
 import { encodings, type WritableEncoding } from "./encodings.js";
+import { oneLine } from "./one-line.js";
 import { elementsOf, type TensorSource } from "./weights.js";
 
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' bytes. */
@@ -40,7 +41,7 @@ export const readSafetensorsHeader = (path: string): readonly TensorSource[] => 
   }
   const bad = (what: string): ZerothError =>
     new ZerothError(
-      `${path} is not a valid safetensors file: ${what}.\nIt is damaged or cut short: fetch or copy it again.`,
+      `${path} is not a valid safetensors file: ${oneLine(what)}.\nIt is damaged or cut short: fetch or copy it again.`,
     );
   try {
     const { size } = fstatSync(fd);
@@ -71,7 +72,9 @@ export const readSafetensorsHeader = (path: string): readonly TensorSource[] => 
           throw bad(`${name} lies at bytes ${start} to ${end}, past the file's end`);
         const encoding = dtypes.find((known) => known === dtype);
         if (encoding === undefined) {
-          throw new ZerothError(`${path}: ${name} has dtype ${dtype}. Zeroth reads ${dtypes.join(", ")}.`);
+          throw new ZerothError(
+            `${path}: ${oneLine(`${name} has dtype ${dtype}`)}. Zeroth reads ${dtypes.join(", ")}.`,
+          );
         }
         const expected = elementsOf(shape) * encodings[encoding].blockBytes;
         if (end - start !== expected)

@@ -1,6 +1,7 @@
 import { Template } from "@huggingface/jinja";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { messageOf, ZerothError } from "../errors.js";
+import { oneLine } from "./one-line.js";
 
 export interface ChatMessage {
   readonly role: string;
@@ -37,11 +38,20 @@ const special = (config: Readonly<Record<string, unknown>>, name: string): strin
   return typeof value === "object" && value !== null && "content" in value ? String(value.content) : "";
 };
 
+/** A failure of the field's libraries on a model's files is a fault of the files: named, with what the library says. */
+const blaming = <Result>(from: string, fault: string, work: () => Result): Result => {
+  try {
+    return work();
+  } catch (error) {
+    throw new ZerothError(`${from}: ${fault}: ${oneLine(messageOf(error))}.`, { cause: error });
+  }
+};
+
 const chatOf = ({ chatTemplate, config, from }: TokenizerFiles): Tokenizer["chat"] => {
   if (chatTemplate === undefined) return undefined;
   let template: Template | undefined;
-  return (messages, { addGenerationPrompt }) => {
-    try {
+  return (messages, { addGenerationPrompt }) =>
+    blaming(from, "the chat template cannot be used", () => {
       template ??= new Template(chatTemplate);
       return template.render({
         messages,
@@ -52,23 +62,19 @@ const chatOf = ({ chatTemplate, config, from }: TokenizerFiles): Tokenizer["chat
         unk_token: special(config, "unk_token"),
         tools: null,
       });
-    } catch (error) {
-      throw new ZerothError(`${from}: the chat template cannot be used: ${messageOf(error)}`, { cause: error });
-    }
-  };
+    });
 };
 
 /** @throws ZerothError when the files make no tokenizer */
 export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
-  let inner: HubTokenizer;
-  try {
-    inner = new HubTokenizer(files.tokenizer, files.config);
-  } catch (error) {
-    throw new ZerothError(`${files.from}: not a tokenizer that can be used: ${messageOf(error)}`, { cause: error });
-  }
+  const fault = "the tokenizer cannot be used";
+  const inner = blaming(files.from, fault, () => new HubTokenizer(files.tokenizer, files.config));
   return {
     encode: (text, { special: add } = { special: false }) =>
-      text === "" && !add ? [] : Array.from(inner.encode(text, { add_special_tokens: add }).ids),
+      // Some tokenizers put a word boundary before nothing, too.
+      text === "" && !add
+        ? []
+        : blaming(files.from, fault, () => Array.from(inner.encode(text, { add_special_tokens: add }).ids)),
     // As the ids say: the clean-up that some configurations ask for drops spaces before punctuation.
     decode: (ids, { skipSpecial } = { skipSpecial: false }) =>
       inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false }),

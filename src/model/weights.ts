@@ -1,6 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { messageOf, ZerothError } from "../errors.js";
 import { type Encoding, encodings } from "./encodings.js";
+import { oneLine } from "./one-line.js";
 
 /** Where a tensor's bytes are and how they become fp32: plain data, so it can be posted to another thread. */
 export interface TensorSource {
@@ -61,7 +62,8 @@ export const readTensorSync = ({
       const bytes = chunk.subarray(0, Math.min(chunk.length, length - done));
       for (let filled = 0; filled < bytes.length; ) {
         const read = readSync(fd, bytes, filled, bytes.length - filled, offset + done + filled);
-        if (read === 0) throw new ZerothError(`${file} ends inside ${name}. It is cut short: fetch or copy it again.`);
+        if (read === 0)
+          throw new ZerothError(`${file} ends inside ${oneLine(name)}. It is cut short: fetch or copy it again.`);
         filled += read;
       }
       const start = (done / blockBytes) * blockElements;
