@@ -62,7 +62,7 @@ export interface Walker {
   walk(job: Job): void;
 }
 
-/** Elements of a tile: few enough that a tile's arrays stay in the processor's first cache; a multiple of 512. */
+/** Elements of a tile: few enough that a tile's arrays stay in the processor's first cache; a multiple of 1024. */
 const TILE = 2048;
 const TILE_BYTES = 4 * TILE;
 /** Tiles of noise kept, so that operations near each other that use the same key draw it once. */
@@ -70,7 +70,7 @@ const NOISE_SLOTS = 4;
 const PAGE_BYTES = 65_536;
 
 /** Elements that a noise kernel makes at once, and elements of a Philox block. */
-const layouts = { gaussian: { group: 16, block: 4 }, rademacher: { group: 512, block: 128 } } as const;
+const layouts = { gaussian: { group: 32, block: 4 }, rademacher: { group: 1024, block: 128 } } as const;
 
 type Kernel = (...args: readonly number[]) => void;
 
@@ -114,11 +114,12 @@ export const wasmWalker = (program: Program, tileDone?: () => void): Walker => {
   checkProgram(program);
   const { distribution, states } = program;
   const arrays = ["weight", ...states, "g", "zz"];
-  const noiseStart = arrays.length * TILE_BYTES;
+  // The first page holds the noise kernels' tables.
+  const addresses = new Map(arrays.map((name, i) => [name, PAGE_BYTES + i * TILE_BYTES]));
+  const noiseStart = PAGE_BYTES + arrays.length * TILE_BYTES;
   const bytes = noiseStart + NOISE_SLOTS * TILE_BYTES;
   const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES) });
-  const addresses = new Map(arrays.map((name, i) => [name, i * TILE_BYTES]));
-  const tiles = new Map(arrays.map((name, i) => [name, new Float32Array(memory.buffer, i * TILE_BYTES, TILE)]));
+  const tiles = new Map([...addresses].map(([name, at]) => [name, new Float32Array(memory.buffer, at, TILE)]));
   const noiseAt = (key: number): number => noiseStart + (key % NOISE_SLOTS) * TILE_BYTES;
 
   const instantiate = (wasm: Uint8Array<ArrayBuffer>, name: string): Kernel =>

@@ -1,146 +1,167 @@
 /*
- * Noise in SIMD, bit for bit what random/noise.ts defines. Four lanes are the same word of four neighbouring blocks.
- * Everything works in the imported memory, on byte addresses; nothing is allocated.
+ * Noise in SIMD, bit for bit what random/noise.ts defines and explains. Everything works in the imported memory, on byte
+ * addresses; nothing is allocated. The first page is this module's own.
+ *
+ * Constants are read from memory: V8 rebuilds a vector constant, three instructions, wherever it is used, and a load is one.
+ * Loops are short, and the longest chains of operations stand side by side, so that the processor can overlap them.
  */
 
 // @ts-ignore: decorator
-@inline const MULTIPLIER_0: u32 = 0xd2511f53;
-// @ts-ignore: decorator
-@inline const MULTIPLIER_1: u32 = 0xcd9e8d57;
-// @ts-ignore: decorator
-@inline const WEYL_0: u32 = 0x9e3779b9;
-// @ts-ignore: decorator
-@inline const WEYL_1: u32 = 0xbb67ae85;
+@inline const ROUNDS: u32 = 7;
+/** A vector of keys for each round of Philox. */
+const keys: usize = memory.data(112, 16);
 
+/** −2·ln(1 − t/2)/t, cos(πy/2)/(1 − y²) and sin(πy/2)/y: coefficients, lowest first. */
+const LOGARITHM: usize = memory.data<f32>([1.00000109, 0.249898235, 0.0848623704, 0.0227983162, 0.0340432785, -0.0212695155, 0.0159605848]);
+const COSINE: usize = memory.data<f32>([0.999999936, -0.233697634, 0.0199495074, -0.000854853964]);
+const SINE: usize = memory.data<f32>([1.57079164, -0.645896877, 0.0794414956, -0.00433688817]);
+/** 1, 2, 2 ln 2 / 2²³, 2⁻³¹ */
+const FLOATS: usize = memory.data<f32>([1, 2, 1.6525916635146132e-7, 4.656612873077393e-10]);
+/** 1; of an fp32 number: mantissa, exponent of 1, exponent of 2³⁰, exponent, sign */
+const INTEGERS: usize = memory.data<u32>([1, 0x007fffff, 0x3f800000, 0x4e800000, 0x7f800000, 0x80000000]);
+
+/** The number at `table[index]` in every lane. */
 // @ts-ignore: decorator
-@inline function low(even: v128, odd: v128): v128 {
-  return i32x4.shuffle(even, odd, 0, 2, 4, 6);
+@inline function entry(table: usize, index: usize): v128 {
+  return v128.load32_splat(table + (index << 2));
 }
 
+/** (low, low, high, high) */
 // @ts-ignore: decorator
-@inline function high(even: v128, odd: v128): v128 {
-  return i32x4.shuffle(even, odd, 1, 3, 5, 7);
+@inline function pairs(low: u32, high: u32): v128 {
+  return i64x2.shuffle(i32x4.splat(low), i32x4.splat(high), 0, 2);
 }
 
+/** The lower halves of four 64-bit products. */
 // @ts-ignore: decorator
-@inline function xor(a: v128, b: v128, c: v128): v128 {
-  return v128.xor(v128.xor(a, b), c);
+@inline function lower(a: v128, b: v128): v128 {
+  return i32x4.shuffle(a, b, 0, 2, 4, 6);
+}
+
+/** The upper halves of four 64-bit products, with words and keys folded in. */
+// @ts-ignore: decorator
+@inline function upper(a: v128, b: v128, words: v128, key: v128): v128 {
+  return v128.xor(v128.xor(i32x4.shuffle(a, b, 1, 3, 5, 7), words), key);
 }
 
 /**
- * Philox4x32-7 on `groups` × 4 blocks from block (blockHigh, blockLow); a group's 64 bytes are word 0 of its four blocks,
- * then words 1, 2 and 3. The lower counter word may not wrap within a call.
+ * Philox4x32-7 on blocks from (blockHigh, blockLow) on, whose lower word may not wrap; `blocks` is a multiple of 8. A group of two
+ * blocks is two vectors: words 0 of both, words 2 of both; words 1 of both, words 3 of both.
  */
-// @ts-ignore: decorator
-@inline function bits(k0: u32, k1: u32, c2: u32, c3: u32, blockLow: u32, blockHigh: u32, groups: i32, out: usize): void {
-  const m0 = i32x4.splat(MULTIPLIER_0);
-  const m1 = i32x4.splat(MULTIPLIER_1);
-  // What the first two rounds make of the counter words that all blocks share.
-  const shared1 = u64(MULTIPLIER_1) * u64(c2);
-  const first0 = u32(shared1 >> 32) ^ blockHigh ^ k0;
-  const shared0 = u64(MULTIPLIER_0) * u64(first0);
-  const first1 = u32(shared1);
-  const second2 = u32(shared0 >> 32) ^ (k1 + WEYL_1);
-  const second3 = i32x4.splat(u32(shared0));
-  const key1 = i32x4.splat(c3 ^ k1);
-  const key2 = i32x4.splat(first1 ^ (k0 + WEYL_0));
-  const key3 = i32x4.splat(second2);
-  let counter = i32x4.add(i32x4.splat(blockLow), i32x4(0, 1, 2, 3));
-  const end = out + (<usize>groups << 6);
-  for (let at = out; at < end; at += 64) {
-    // Round 1: only word 0 differs from block to block.
-    let even = i64x2.extmul_low_i32x4_u(counter, m0);
-    let odd = i64x2.extmul_high_i32x4_u(counter, m0);
-    let c2v = v128.xor(high(even, odd), key1);
-    let c3v = low(even, odd);
-    // Round 2: word 0 is shared.
-    even = i64x2.extmul_low_i32x4_u(c2v, m1);
-    odd = i64x2.extmul_high_i32x4_u(c2v, m1);
-    let c0v = v128.xor(high(even, odd), key2);
-    let c1v = low(even, odd);
-    c2v = v128.xor(c3v, key3);
-    c3v = second3;
-    for (let round: u32 = 2; round < 7; round++) {
-      even = i64x2.extmul_low_i32x4_u(c0v, m0);
-      odd = i64x2.extmul_high_i32x4_u(c0v, m0);
-      const even1 = i64x2.extmul_low_i32x4_u(c2v, m1);
-      const odd1 = i64x2.extmul_high_i32x4_u(c2v, m1);
-      c2v = xor(high(even, odd), c3v, i32x4.splat(k1 + round * WEYL_1));
-      c3v = low(even, odd);
-      c0v = xor(high(even1, odd1), c1v, i32x4.splat(k0 + round * WEYL_0));
-      c1v = low(even1, odd1);
+function fillBits(k0: u32, k1: u32, c2: u32, c3: u32, blockLow: u32, blockHigh: u32, blocks: i32, out: usize): void {
+  for (let round: u32 = 0; round < ROUNDS; round++) {
+    v128.store(keys + (<usize>round << 4), pairs(k0 + round * 0x9e3779b9, k1 + round * 0xbb67ae85));
+  }
+  const multipliers = pairs(0xd2511f53, 0xcd9e8d57);
+  const next = pairs(2, 0);
+  const odd = pairs(blockHigh, c3);
+  let even = i32x4.add(pairs(blockLow, c2), i32x4(0, 1, 0, 0));
+  for (let at = out, end = out + (<usize>blocks << 4); at < end; at += 128) {
+    let a0 = even, b0 = odd;
+    let a1 = even = i32x4.add(even, next), b1 = odd;
+    let a2 = even = i32x4.add(even, next), b2 = odd;
+    let a3 = even = i32x4.add(even, next), b3 = odd;
+    even = i32x4.add(even, next);
+    for (let round: u32 = 0; round < ROUNDS; round++) {
+      const key = v128.load(keys + (<usize>round << 4));
+      let first = i64x2.extmul_low_i32x4_u(a0, multipliers);
+      let second = i64x2.extmul_high_i32x4_u(a0, multipliers);
+      a0 = upper(second, first, b0, key);
+      b0 = lower(second, first);
+      first = i64x2.extmul_low_i32x4_u(a1, multipliers);
+      second = i64x2.extmul_high_i32x4_u(a1, multipliers);
+      a1 = upper(second, first, b1, key);
+      b1 = lower(second, first);
+      first = i64x2.extmul_low_i32x4_u(a2, multipliers);
+      second = i64x2.extmul_high_i32x4_u(a2, multipliers);
+      a2 = upper(second, first, b2, key);
+      b2 = lower(second, first);
+      first = i64x2.extmul_low_i32x4_u(a3, multipliers);
+      second = i64x2.extmul_high_i32x4_u(a3, multipliers);
+      a3 = upper(second, first, b3, key);
+      b3 = lower(second, first);
     }
-    v128.store(at, c0v);
-    v128.store(at, c1v, 16);
-    v128.store(at, c2v, 32);
-    v128.store(at, c3v, 48);
-    counter = i32x4.add(counter, i32x4.splat(4));
+    v128.store(at, a0);
+    v128.store(at, b0, 16);
+    v128.store(at, a1, 32);
+    v128.store(at, b1, 48);
+    v128.store(at, a2, 64);
+    v128.store(at, b2, 80);
+    v128.store(at, a3, 96);
+    v128.store(at, b3, 112);
   }
 }
 
+/** sum·x + c */
 // @ts-ignore: decorator
-@inline function step(sum: v128, x: v128, coefficient: f32): v128 {
-  return f32x4.add(f32x4.mul(sum, x), f32x4.splat(coefficient));
+@inline function step(sum: v128, x: v128, c: v128): v128 {
+  return f32x4.add(f32x4.mul(sum, x), c);
 }
 
-/** Two vectors of words at `at` to eight normals in their place; see random/noise.ts for the why of each line. */
+/** Even vectors from `at` to `end`: words to Box–Muller's radii, with the words' signs. */
 // @ts-ignore: decorator
-@inline function boxMuller(at: usize): void {
-  const first = f32x4.convert_i32x4_s(v128.or(v128.load(at), i32x4.splat(1)));
-  const e = i32x4.shr_u(i32x4.shl(first, 1), 24);
-  const m = v128.or(v128.and(first, i32x4.splat(0x007fffff)), i32x4.splat(0x3f800000));
-  const t = f32x4.sub(f32x4.splat(2), m);
-  let ln = step(f32x4.splat(0.0159605848), t, -0.0212695155);
-  ln = step(ln, t, 0.0340432785);
-  ln = step(ln, t, 0.0227983162);
-  ln = step(ln, t, 0.0848623704);
-  ln = step(ln, t, 0.249898235);
-  ln = step(ln, t, 1.00000109);
-  const whole = f32x4.mul(f32x4.convert_i32x4_s(i32x4.sub(i32x4.splat(157), e)), f32x4.splat(1.3862943649291992));
-  const radius = f32x4.sqrt(f32x4.add(whole, f32x4.mul(t, ln)));
-  const y = f32x4.mul(f32x4.convert_i32x4_s(v128.load(at, 16)), f32x4.splat(4.656612873077393e-10));
-  const q = f32x4.mul(y, y);
-  let cos = step(f32x4.splat(-0.000854853964), q, 0.0199495074);
-  cos = step(cos, q, -0.233697634);
-  cos = step(cos, q, 0.999999936);
-  let sin = step(f32x4.splat(-0.00433688817), q, 0.0794414956);
-  sin = step(sin, q, -0.645896877);
-  sin = step(sin, q, 1.57079164);
-  const across = f32x4.mul(radius, f32x4.mul(f32x4.sub(f32x4.splat(1), q), cos));
-  const along = f32x4.mul(radius, f32x4.mul(y, sin));
-  v128.store(at, v128.xor(across, v128.and(first, i32x4.splat(0x80000000))));
-  v128.store(at, along, 16);
+@inline function toRadii(out: usize, end: usize): void {
+  const l0 = entry(LOGARITHM, 0), l1 = entry(LOGARITHM, 1), l2 = entry(LOGARITHM, 2), l3 = entry(LOGARITHM, 3);
+  const l4 = entry(LOGARITHM, 4), l5 = entry(LOGARITHM, 5), l6 = entry(LOGARITHM, 6);
+  const two = entry(FLOATS, 1), logTwo = entry(FLOATS, 2);
+  const bit = entry(INTEGERS, 0), mantissa = entry(INTEGERS, 1), unit = entry(INTEGERS, 2);
+  const limit = entry(INTEGERS, 3), exponent = entry(INTEGERS, 4), sign = entry(INTEGERS, 5);
+  for (let at = out; at < end; at += 32) {
+    const x = f32x4.convert_i32x4_s(v128.or(v128.load(at), bit));
+    const t = f32x4.sub(two, v128.or(v128.and(x, mantissa), unit));
+    const t2 = f32x4.mul(t, t);
+    const top = step(l6, t2, step(l5, t, l4));
+    const ln = step(step(top, t2, step(l3, t, l2)), t2, step(l1, t, l0));
+    const whole = f32x4.mul(f32x4.convert_i32x4_s(i32x4.sub(limit, v128.and(x, exponent))), logTwo);
+    v128.store(at, v128.or(f32x4.sqrt(f32x4.add(whole, f32x4.mul(t, ln))), v128.and(x, sign)));
+  }
 }
 
-/** `n` elements (a multiple of 16) of Gaussian noise from block (blockHigh, blockLow), a multiple of 4, to `out`. */
+/** Even vectors of radii and odd ones of words to normals. */
+// @ts-ignore: decorator
+@inline function turn(out: usize, end: usize): void {
+  const c0 = entry(COSINE, 0), c1 = entry(COSINE, 1), c2 = entry(COSINE, 2), c3 = entry(COSINE, 3);
+  const s0 = entry(SINE, 0), s1 = entry(SINE, 1), s2 = entry(SINE, 2), s3 = entry(SINE, 3);
+  const one = entry(FLOATS, 0), unit = entry(FLOATS, 3);
+  for (let at = out; at < end; at += 32) {
+    const radius = v128.load(at);
+    const y = f32x4.mul(f32x4.convert_i32x4_s(v128.load(at, 16)), unit);
+    const q = f32x4.mul(y, y);
+    const cosine = f32x4.mul(f32x4.sub(one, q), step(step(step(c3, q, c2), q, c1), q, c0));
+    const sine = f32x4.mul(y, step(step(step(s3, q, s2), q, s1), q, s0));
+    v128.store(at, f32x4.mul(radius, cosine));
+    v128.store(at, f32x4.mul(radius, sine), 16);
+  }
+}
+
+/** `n` elements (a multiple of 32) of Gaussian noise to `out`, from block (blockHigh, blockLow), an even one, on. */
 export function gaussian(k0: u32, k1: u32, c2: u32, c3: u32, blockLow: u32, blockHigh: u32, n: i32, out: usize): void {
-  // Two passes over a cached tile: each is a short chain, so that the processor overlaps many groups.
-  bits(k0, k1, c2, c3, blockLow, blockHigh, n >> 4, out);
+  fillBits(k0, k1, c2, c3, blockLow, blockHigh, n >> 2, out);
   const end = out + (<usize>n << 2);
-  for (let at = out; at < end; at += 32) boxMuller(at);
+  toRadii(out, end);
+  turn(out, end);
 }
 
-/** `n` elements (a multiple of 512) of signs from block (blockHigh, blockLow), a multiple of 4, to `out`. */
+/** The sign bit of each lane, on 1. */
+// @ts-ignore: decorator
+@inline function signOf(words: v128): v128 {
+  return v128.or(v128.and(words, i32x4.splat(0x80000000)), f32x4.splat(1));
+}
+
+/** `n` elements (a multiple of 1024) of random signs to `out`, from block (blockHigh, blockLow), an even one, on. */
 export function rademacher(k0: u32, k1: u32, c2: u32, c3: u32, blockLow: u32, blockHigh: u32, n: i32, out: usize): void {
-  // The words go to the end of the room and are read before signs reach them.
-  const words = n >> 5;
+  // The words lie at the end of the room, where signs reach them after they are read.
   const end = out + (<usize>n << 2);
-  let from = end - (<usize>words << 2);
-  bits(k0, k1, c2, c3, blockLow, blockHigh, words >> 4, from);
+  let from = end - (<usize>n >> 3);
+  fillBits(k0, k1, c2, c3, blockLow, blockHigh, n >> 7, from);
   for (let at = out; at < end; from += 16) {
-    let word = v128.load(from);
+    let words = v128.load(from);
     for (const stop = at + 512; at < stop; at += 64) {
-      v128.store(at, sign(word));
-      v128.store(at, sign(i32x4.shl(word, 1)), 16);
-      v128.store(at, sign(i32x4.shl(word, 2)), 32);
-      v128.store(at, sign(i32x4.shl(word, 3)), 48);
-      word = i32x4.shl(word, 4);
+      v128.store(at, signOf(words));
+      v128.store(at, signOf(i32x4.shl(words, 1)), 16);
+      v128.store(at, signOf(i32x4.shl(words, 2)), 32);
+      v128.store(at, signOf(i32x4.shl(words, 3)), 48);
+      words = i32x4.shl(words, 4);
     }
   }
-}
-
-/** The sign bit of each lane on 1. */
-// @ts-ignore: decorator
-@inline function sign(word: v128): v128 {
-  return v128.or(v128.and(word, i32x4.splat(0x80000000)), f32x4.splat(1));
 }
