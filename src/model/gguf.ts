@@ -26,7 +26,7 @@ const types: Readonly<Record<number, Encoding>> = {
   30: "BF16",
 };
 
-export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
+type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
 type Bad = (what: string) => ZerothError;

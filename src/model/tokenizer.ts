@@ -3,7 +3,7 @@ import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { messageOf, ZerothError } from "../errors.js";
 import { oneLine } from "./one-line.js";
 
-export interface ChatMessage {
+interface ChatMessage {
   readonly role: string;
   readonly content: string;
 }
