@@ -22,7 +22,7 @@ except ImportError as missing:
 
 from batches import choose_rows, read_rows
 from losses import FORMS, loss_of
-from models import METHODS, load, trainable
+from models import METHODS, checkpoint_layers, load, trainable
 from steps import PERTURBATIONS, adam, mezo, timed
 
 # (optimizer, method) -> (learning rate, epsilon): the papers' usual ones; time does not depend on them
@@ -90,17 +90,17 @@ def measure(options: argparse.Namespace) -> dict:
         step = mezo(options.form, parameters, loss, PERTURBATIONS[options.perturbation], epsilon, rate)
     else:
         if options.checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-            model.train()  # transformers checkpoints in training mode only
+            checkpoint_layers(model)
         step = adam(parameters, loss, rate)
 
     unperturbed, _ = timed(loss)
     seeds = random.Random(options.seed)
-    done, seconds = [], []
+    done, seconds, cpu_seconds = [], [], []
     for _ in range(options.warmup + options.steps):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         done.append(step(seeds.randrange(10**9)))
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
     peak_rss = peak_rss_bytes()
     forwards = [second for one in done[options.warmup :] for second in one.forwards] or [
         timed(loss)[1] for _ in range(options.steps)
@@ -115,6 +115,7 @@ def measure(options: argparse.Namespace) -> dict:
         "perturbation": options.perturbation if is_mezo else None,
         "secondsPerStep": statistics.median(seconds[options.warmup :]),
         "secondsPerForward": statistics.median(forwards),
+        "cpuSecondsPerStep": statistics.median(cpu_seconds[options.warmup :]),
         "steps": options.steps,
         "loss": {"unperturbed": unperturbed, "plusEpsilon": done[0].loss if is_mezo else None},
         "peakRssBytes": peak_rss,

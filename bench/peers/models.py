@@ -48,6 +48,12 @@ def load(folder: str, dtype: str, method: str) -> tuple[nn.Module, Tokenizer, in
     return model, Tokenizer.from_file(os.path.join(folder, "tokenizer.json")), 0 if pad is None else pad
 
 
+def checkpoint_layers(model: nn.Module) -> None:
+    """Every layer keeps its input only and runs again in the backward pass."""
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.train()  # transformers checkpoints in training mode only; these models have no dropout
+
+
 def trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """Named trainable parameters; a tied embedding counts once."""
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
