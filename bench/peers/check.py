@@ -39,7 +39,8 @@ def check_steps() -> None:
             expect(torch.allclose(weight, before, atol=1e-6), f"{form}, {draw_name}: the walks return")
             torch.manual_seed(seed)
             z = draw(weight)
-            expect(abs(z.mean().item()) < 0.4 and 0.6 < z.std().item() < 1.4, f"{form}, {draw_name}: z has mean 0 and variance 1")
+            centred, scaled = abs(z.mean().item()) < 0.4, 0.6 < z.std().item() < 1.4
+            expect(centred and scaled, f"{form}, {draw_name}: z has mean 0 and variance 1")
             slope = (2 * (before @ x).unsqueeze(-1) * x * z).sum().item()  # of |W x|^2 along z
             mezo(form, parameters, lambda: (weight @ x).square().sum(), draw, epsilon, rate)(seed)
             relative = (weight - (before - rate * slope * z)).norm() / (rate * slope * z).norm()

@@ -1,4 +1,4 @@
-"""The score of every option (a mean log-probability, up to a constant an example) and the cross-entropy over options."""
+"""The options' scores (mean log-probabilities, up to a constant an example) and the cross-entropy over them."""
 
 import torch
 import torch.nn.functional as F

@@ -1,6 +1,6 @@
 """Times fine-tuning steps of a language model in PyTorch on the CPU: the peer that `npm run bench` is measured against.
 
-    python mezo.py --model FOLDER (--data TRAIN.jsonl | --rows-file ROWS.jsonl) --form published|lean --method full|lora --json
+    python mezo.py --model FOLDER (--data TRAIN.jsonl | --rows-file ROWS.jsonl) --form published|lean --method full|lora
 
 Exit codes: 0 done, 2 usage, 3 the Python packages of requirements.txt are missing.
 """
@@ -74,7 +74,11 @@ def measure(options: argparse.Namespace) -> dict:
     transformers.utils.logging.disable_progress_bar()
 
     model, tokenizer, pad = load(options.model, options.dtype, options.method)
-    rows = read_rows(options.rows_file) if options.rows_file else choose_rows(options.data, options.batch_size, options.seed)
+    rows = (
+        read_rows(options.rows_file)
+        if options.rows_file
+        else choose_rows(options.data, options.batch_size, options.seed)
+    )
     make_batch, scores = FORMS[options.form]
     batch = make_batch(tokenizer, rows, pad)
     rss_after_load = peak_rss_bytes()

@@ -13,7 +13,7 @@ METHODS = ("full", "lora")
 
 
 class LoraLinear(nn.Module):
-    """x W^T + (alpha / r) x A^T B^T, computed as PEFT does without dropout; A and B in the base's dtype, as MeZO has them."""
+    """x W^T + (alpha / r) x A^T B^T, as PEFT computes it without dropout; A and B in the base's dtype, as in MeZO."""
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float):
         super().__init__()
@@ -29,7 +29,7 @@ class LoraLinear(nn.Module):
         return self.base(x) + self.lora_B(self.lora_A(x)) * self.scale
 
 
-def add_lora(model: nn.Module, rank: int = 8, alpha: float = 16, targets: tuple[str, ...] = ("q_proj", "v_proj")) -> None:
+def add_lora(model: nn.Module, rank: int = 8, alpha: float = 16, targets: tuple = ("q_proj", "v_proj")) -> None:
     model.requires_grad_(False)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
