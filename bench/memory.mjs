@@ -12,7 +12,15 @@ if (what === "evaluate") await evaluate(model, choice);
 else {
   const out = mkdtempSync(join(tmpdir(), "zeroth-bench-"));
   const optimizer = mezo({ perturbation: "rademacher", learningRate: 1e-6 });
-  const run = finetune(model, { ...choice, method: what === "full" ? full() : lora(), optimizer, steps: 6, devRows: 0, evalEvery: 0, out });
+  const run = finetune(model, {
+    ...choice,
+    method: what === "full" ? full() : lora(),
+    optimizer,
+    steps: 6,
+    devRows: 0,
+    evalEvery: 0,
+    out,
+  });
   for await (const _ of run);
   rmSync(out, { recursive: true });
 }

@@ -12,7 +12,8 @@ export const shared = process.env.ZEROTH_SHARED ?? join(root, "..", "shared");
 const scratch = join(tmpdir(), "zeroth-bench");
 
 /** Why the benchmarks cannot run, or undefined. */
-export const missing = () => (existsSync(join(shared, "models/smollm2-135m-instruct")) ? undefined : `no models in ${shared}`);
+export const missing = () =>
+  existsSync(join(shared, "models/smollm2-135m-instruct")) ? undefined : `no models in ${shared}`;
 
 /** The model's fp32 folder, written once. */
 export const modelFolder = async () => {
@@ -33,7 +34,13 @@ export const rowsFile = (count) => {
   const file = join(scratch, `sst2-${count}.jsonl`);
   const lines = readFileSync(join(shared, "data/sst2/validation.jsonl"), "utf8").split("\n").filter(Boolean);
   const words = (line) => JSON.parse(line).sentence.trim().split(/\s+/).length;
-  writeFileSync(file, `${lines.filter((line) => words(line) >= 5 && words(line) <= 15).slice(0, count).join("\n")}\n`);
+  writeFileSync(
+    file,
+    `${lines
+      .filter((line) => words(line) >= 5 && words(line) <= 15)
+      .slice(0, count)
+      .join("\n")}\n`,
+  );
   return file;
 };
 

@@ -1,11 +1,12 @@
 // Times steps against evaluation forwards of the same graph over the same packs, interleaved, in one process.
 //   node bench/step.mjs MODEL ROWS lora|full gaussian|rademacher [repeats] [threads]
 // Prints one JSON object: medians in seconds.
-import { packs } from "../dist/batch/pack.js";
+
 import { openEngine } from "../dist/api/engines.js";
 import { trainingTrees } from "../dist/api/examples.js";
 import { methodOf, stepperOf } from "../dist/api/finetune.js";
 import { resolveSettings } from "../dist/api/settings.js";
+import { packs } from "../dist/batch/pack.js";
 import { chooseTask } from "../dist/data/choose.js";
 import { readRows } from "../dist/data/rows.js";
 import { runOf } from "../dist/engine/feeds.js";
@@ -39,7 +40,8 @@ const forwards = () => engine.evaluate({ points: [[], []], runs });
 let count = 0;
 const step = () =>
   takeStep(stepper, count++, settings.learningRate, {
-    losses: async (points) => (await engine.evaluate({ points, runs })).map((outputs) => lossOf(objectives.classification, batch, outputs)),
+    losses: async (points) =>
+      (await engine.evaluate({ points, runs })).map((outputs) => lossOf(objectives.classification, batch, outputs)),
     update: (update, scalars) => engine.update({ update, scalars }),
   });
 const block = async () => {

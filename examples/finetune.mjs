@@ -39,5 +39,6 @@ for (const [name, choice] of [
   ["untuned", template],
   ["tuned", { ...template, adapter }],
 ]) {
-  for await (const { row, prediction } of predict(model, rows, choice)) console.log(`${name}: ${row.text} → ${prediction}`);
+  for await (const { row, prediction } of predict(model, rows, choice))
+    console.log(`${name}: ${row.text} → ${prediction}`);
 }

@@ -16,7 +16,10 @@ const task = { prompt: "{text} {name} was so", options: " sad, happy", labels: "
 const run = finetune(model, { data: asset("quickstart"), ...task, method: lora(), steps: 40, devRows: 0, out });
 for await (const _ of run);
 
-const hash = async (path) => createHash("sha256").update(await readFile(join(path, "adapter_model.safetensors"))).digest("hex");
+const hash = async (path) =>
+  createHash("sha256")
+    .update(await readFile(join(path, "adapter_model.safetensors")))
+    .digest("hex");
 await replay(model, { run: out, out: join(folder, "last") });
 await replay(model, { run: out, out: join(folder, "tenth"), step: 10 });
 

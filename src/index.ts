@@ -12,11 +12,12 @@
  * await run.save("reviews-adapter");
  * ```
  */
+
+export { full, hizoo, lora, mezo } from "./api/choices.js";
 export { evaluate } from "./api/evaluate.js";
 export { finetune } from "./api/finetune.js";
 export { load, type Model } from "./api/load.js";
 export { merge } from "./api/merge.js";
-export { full, hizoo, lora, mezo } from "./api/choices.js";
 export { predict } from "./api/predict.js";
 export { preview } from "./api/preview.js";
 export { replay } from "./api/replay.js";

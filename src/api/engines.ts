@@ -1,14 +1,14 @@
-import { availableParallelism } from "node:os";
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Engine, startEngine } from "../engine/engine.js";
 import { buildForward, type Forward } from "../engine/plan.js";
 import type { ProgramPlan } from "../engine/protocol.js";
 import type { Head } from "../model/heads.js";
+import type { TensorSource } from "../model/weights.js";
 import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
 import { loraMethod } from "../peft/lora.js";
 import type { Method } from "../peft/method.js";
-import type { TensorSource } from "../model/weights.js";
 import { load, type Model } from "./load.js";
 import type { RuntimeChoice } from "./types.js";
 

@@ -1,5 +1,5 @@
 import { chooseTask } from "../data/choose.js";
-import { dataFile, readRows, type Row } from "../data/rows.js";
+import { dataFile, type Row, readRows } from "../data/rows.js";
 import { demonstrations, withDemonstrations } from "../data/shots.js";
 import { drawShots } from "../data/split.js";
 import type { Example, Task } from "../data/task.js";

@@ -45,7 +45,9 @@ export const methodOf = (model: Model, settings: Settings): Method => {
   const { parameters } = model.family;
   if (settings.method === "full") return fullMethod(parameters);
   const { rank, alpha, targets } = settings;
-  return loraMethod(loraModules({ peft_type: "LORA", r: rank, lora_alpha: alpha, target_modules: targets }, parameters));
+  return loraMethod(
+    loraModules({ peft_type: "LORA", r: rank, lora_alpha: alpha, target_modules: targets }, parameters),
+  );
 };
 
 /** What takes the steps of a run with these settings. */
@@ -93,7 +95,12 @@ interface Prepared {
   readonly notes: readonly string[];
 }
 
-const prepare = async (model: Model, options: FinetuneOptions, settings: Settings, resumedAt: number): Promise<Prepared> => {
+const prepare = async (
+  model: Model,
+  options: FinetuneOptions,
+  settings: Settings,
+  resumedAt: number,
+): Promise<Prepared> => {
   const task = chooseTask({
     task: settings.task ?? undefined,
     prompt: settings.prompt ?? undefined,
@@ -129,7 +136,9 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
   const header: JournalHeader = {
     zeroth: versions.zeroth,
     model: { origin: model.files.origin.spec, fingerprint: fingerprint(model.files) },
-    data: createHash("sha256").update(await readFile(file)).digest("hex"),
+    data: createHash("sha256")
+      .update(await readFile(file))
+      .digest("hex"),
     options: settings,
     rounds: PHILOX_ROUNDS,
     mode: method.placement,
@@ -149,7 +158,10 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
       resumedAt,
       trainRows: train.length,
       devRows: dev.trees.length,
-      trainableParameters: method.tensors.reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0),
+      trainableParameters: method.tensors.reduce(
+        (sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1),
+        0,
+      ),
       parameters: model.parameters,
     },
     plan: {
@@ -157,7 +169,12 @@ const prepare = async (model: Model, options: FinetuneOptions, settings: Setting
       openEngine: () =>
         openEngine(model, { method, program, seed: BigInt(settings.seed), threads, device: options.device }),
       stepper,
-      schedule: { kind: settings.schedule, learningRate: settings.learningRate, warmup: settings.warmup, steps: settings.steps },
+      schedule: {
+        kind: settings.schedule,
+        learningRate: settings.learningRate,
+        warmup: settings.warmup,
+        steps: settings.steps,
+      },
       evalEvery: dev.trees.length === 0 ? 0 : settings.evalEvery,
       patience: settings.patience,
       signal: options.signal,

@@ -11,7 +11,9 @@ import type { PreviewOptions } from "./types.js";
  */
 export const preview = async (model: Model, options: PreviewOptions): Promise<string> => {
   const isFolder = existsSync(options.data) && statSync(options.data).isDirectory();
-  const { task, trees } = await readExamples(model, options, isFolder ? "train" : "validation", { limit: options.limit ?? 1 });
+  const { task, trees } = await readExamples(model, options, isFolder ? "train" : "validation", {
+    limit: options.limit ?? 1,
+  });
   const shown = trees.map((tree) =>
     previewTree(tree, model.files.tokenizer, { title: `${task.name}, line ${tree.line}`, colour: options.colour }),
   );

@@ -23,15 +23,21 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
   const journal = readJournal(paths.journal);
   const parsed = settingsSchema.safeParse(journal.header.options);
   if (!parsed.success) {
-    throw new ZerothError(`${paths.journal} holds settings that this version does not know (${parsed.error.issues[0]?.path.join(".")}).\nUse the version of Zeroth that made it: ${journal.header.zeroth}.`);
+    throw new ZerothError(
+      `${paths.journal} holds settings that this version does not know (${parsed.error.issues[0]?.path.join(".")}).\nUse the version of Zeroth that made it: ${journal.header.zeroth}.`,
+    );
   }
   if (fingerprint(model.files) !== journal.header.model.fingerprint) {
-    throw new ZerothError(`${paths.journal} was made with another base model (${journal.header.model.origin}).\nGive the model it was made with.`);
+    throw new ZerothError(
+      `${paths.journal} was made with another base model (${journal.header.model.origin}).\nGive the model it was made with.`,
+    );
   }
   await requireSameBase(model, paths.journal, journal.base?.sha256);
   const step = options.step ?? journal.finished?.keptStep ?? journal.stepCount;
   if (step > journal.stepCount) {
-    throw new ZerothError(`${paths.journal} holds ${journal.stepCount} steps; step ${step} is not among them.`, { kind: "usage" });
+    throw new ZerothError(`${paths.journal} holds ${journal.stepCount} steps; step ${step} is not among them.`, {
+      kind: "usage",
+    });
   }
   const settings = parsed.data;
   const method = methodOf(model, settings);

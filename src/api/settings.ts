@@ -95,7 +95,9 @@ export const resolveSettings = (
   const before = journaled ?? {};
   const optimizerName = String(given.optimizer ?? before.optimizer ?? "mezo");
   const method = given.method ?? before.method ?? "lora";
-  const optimizer = Object.hasOwn(optimizers, optimizerName) ? optimizers[optimizerName as OptimizerName] : optimizers.mezo;
+  const optimizer = Object.hasOwn(optimizers, optimizerName)
+    ? optimizers[optimizerName as OptimizerName]
+    : optimizers.mezo;
   const tuning = optimizer.defaults[method === "full" ? "full" : "adapter"];
   const defaults: Record<keyof Settings, unknown> = {
     task: null,

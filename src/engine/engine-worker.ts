@@ -12,7 +12,10 @@ export interface Message {
 
 export type Answer =
   | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly error: { readonly message: string; readonly stack: string | undefined; readonly ours: boolean } };
+  | {
+      readonly id: number;
+      readonly error: { readonly message: string; readonly stack: string | undefined; readonly ours: boolean };
+    };
 
 const port = parentPort;
 if (port === null) throw new Error("engine-worker runs as a worker thread only");
@@ -31,7 +34,11 @@ const answer = async ({ call, argument }: Message): Promise<unknown> => {
 
 /** Tensors read out of the engine are handed over, not copied. */
 const handedOver = (value: unknown): ArrayBuffer[] =>
-  typeof value === "object" && value !== null && "data" in value && value.data instanceof Float32Array && value.data.buffer instanceof ArrayBuffer
+  typeof value === "object" &&
+  value !== null &&
+  "data" in value &&
+  value.data instanceof Float32Array &&
+  value.data.buffer instanceof ArrayBuffer
     ? [value.data.buffer]
     : [];
 

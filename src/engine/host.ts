@@ -91,7 +91,8 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   };
   const weightsAt = (point: Point): ReadonlyMap<string, Slab> => {
     if (trainables !== undefined) return timed(() => trainables.at(point));
-    if (point.length > 0) throw new Error("nothing is trainable, so there is no other point than the model's own weights");
+    if (point.length > 0)
+      throw new Error("nothing is trainable, so there is no other point than the model's own weights");
     return new Map();
   };
 

@@ -14,10 +14,13 @@ const isMappable = (source: TensorSource): boolean =>
 
 const commonFolder = (files: readonly string[]): string => {
   const [first = ".", ...rest] = files.map((file) => dirname(file).split(sep));
-  const shared = rest.reduce<readonly string[]>((prefix, parts) => {
-    const differs = prefix.findIndex((part, i) => part !== parts[i]);
-    return differs < 0 ? prefix : prefix.slice(0, differs);
-  }, first as readonly string[]);
+  const shared = rest.reduce<readonly string[]>(
+    (prefix, parts) => {
+      const differs = prefix.findIndex((part, i) => part !== parts[i]);
+      return differs < 0 ? prefix : prefix.slice(0, differs);
+    },
+    first as readonly string[],
+  );
   return shared.join(sep) || sep;
 };
 

@@ -48,8 +48,15 @@ export const walkBetween = (from: Point, to: Point): readonly Op[] => {
 const jobsOf = (slots: readonly Slot[], exempt: Scalars) => {
   const isExempt = (slot: Slot) => slot.shape.length <= 1;
   return (ops: readonly Op[]) => {
-    const exempted = ops.map((op): Op => (op.kind === "update" ? { ...op, scalars: { ...op.scalars, ...exempt } } : op));
-    return slots.map((slot) => ({ tensor: slot.id, weight: slot.weight, states: slot.states, ops: isExempt(slot) ? exempted : ops }));
+    const exempted = ops.map(
+      (op): Op => (op.kind === "update" ? { ...op, scalars: { ...op.scalars, ...exempt } } : op),
+    );
+    return slots.map((slot) => ({
+      tensor: slot.id,
+      weight: slot.weight,
+      states: slot.states,
+      ops: isExempt(slot) ? exempted : ops,
+    }));
   };
 };
 

@@ -46,6 +46,7 @@ export interface Estimator {
 /** The loss at position `index` of an answer; an answer of the wrong length is a defect of the driver. */
 export const lossAt = (losses: readonly number[], index: number): number => {
   const loss = losses[index];
-  if (loss === undefined) throw new RangeError(`the driver answered ${losses.length} losses; number ${index} is missing`);
+  if (loss === undefined)
+    throw new RangeError(`the driver answered ${losses.length} losses; number ${index} is missing`);
   return loss;
 };

@@ -10,10 +10,17 @@ export const threePoint: Estimator = {
   evaluations: (queries) => 2 * queries + 1,
   *step({ epsilon, queries, key }) {
     const keys = Array.from({ length: queries }, (_, query) => key(query));
-    const points: Point[] = [[], ...keys.flatMap((k): Point[] => [[{ key: k, scale: epsilon }], [{ key: k, scale: -epsilon }]])];
+    const points: Point[] = [
+      [],
+      ...keys.flatMap((k): Point[] => [[{ key: k, scale: epsilon }], [{ key: k, scale: -epsilon }]]),
+    ];
     const losses = yield { kind: "evaluate", points };
     const base = lossAt(losses, 0);
-    const sides = keys.map((k, query) => ({ key: k, plus: lossAt(losses, 2 * query + 1), minus: lossAt(losses, 2 * query + 2) }));
+    const sides = keys.map((k, query) => ({
+      key: k,
+      plus: lossAt(losses, 2 * query + 1),
+      minus: lossAt(losses, 2 * query + 2),
+    }));
     yield {
       kind: "update",
       update: {

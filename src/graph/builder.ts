@@ -1,5 +1,16 @@
 import { messageOf } from "../errors.js";
-import { type Attribute, type Dim, type Dtype, dtypes, type External, type Initializer, type Model, type Node, type Port, type Value } from "./ir.js";
+import {
+  type Attribute,
+  type Dim,
+  type Dtype,
+  dtypes,
+  type External,
+  type Initializer,
+  type Model,
+  type Node,
+  type Port,
+  type Value,
+} from "./ir.js";
 import { operators, type Typed } from "./operators.js";
 
 /** Builds an ONNX graph node by node; shapes are inferred, and a wrong one throws at once with the node's name. */
@@ -10,7 +21,12 @@ export interface Builder {
   /** A small constant; equal ones are shared. */
   constant(values: Float32Array | readonly number[], shape?: readonly number[]): Value;
   /** @throws Error naming the node when the operator is unknown or the shapes do not fit */
-  op(operator: string, inputs: readonly Value[], attributes?: Readonly<Record<string, Attribute>>, name?: string): Value;
+  op(
+    operator: string,
+    inputs: readonly Value[],
+    attributes?: Readonly<Record<string, Attribute>>,
+    name?: string,
+  ): Value;
   reshape(x: Value, shape: readonly number[], name?: string): Value;
   output(value: Value, name: string): void;
   build(): Model;
@@ -95,7 +111,15 @@ export const graphBuilder = (graphName: string): Builder => {
     output(value, name) {
       const { dtype, shape } = value;
       claim(name);
-      nodes.push({ name, operator: "Identity", domain: "", inputs: [value.name], outputs: [name], attributes: {}, unknown: [] });
+      nodes.push({
+        name,
+        operator: "Identity",
+        domain: "",
+        inputs: [value.name],
+        outputs: [name],
+        attributes: {},
+        unknown: [],
+      });
       outputs.push({ name, type: { dtype: dtypes[dtype], shape }, unknown: [] });
     },
     build: () => ({

@@ -1,5 +1,14 @@
 /** Element types of tensors, with ONNX's numbers for them (onnx.proto3, TensorProto.DataType). */
-export const dtypes = { float32: 1, uint8: 2, int8: 3, int32: 6, int64: 7, bool: 9, float16: 10, bfloat16: 16 } as const;
+export const dtypes = {
+  float32: 1,
+  uint8: 2,
+  int8: 3,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float16: 10,
+  bfloat16: 16,
+} as const;
 export type Dtype = keyof typeof dtypes;
 
 /** A known size, or the name of one that varies from run to run. */

@@ -1,6 +1,21 @@
 import { ZerothError } from "../errors.js";
 import type { Attribute, Dim, External, Graph, Initializer, Model, Node, Port } from "./ir.js";
-import { bytes, type Chunks, type Field, fields, float, floatsOf, int, intOf, intsOf, join, message, packed, text, textOf } from "./protobuf.js";
+import {
+  bytes,
+  type Chunks,
+  type Field,
+  fields,
+  float,
+  floatsOf,
+  int,
+  intOf,
+  intsOf,
+  join,
+  message,
+  packed,
+  text,
+  textOf,
+} from "./protobuf.js";
 
 /* ONNX's messages by field number, as onnx.proto3 gives them. What is not read is kept and written back. */
 const MODEL = { irVersion: 1, graph: 7, opset: 8 };
@@ -24,7 +39,10 @@ const encodeAttribute = (name: string, value: Attribute): Chunks => {
   if (typeof value === "number") return body(ATTRIBUTE_TYPE.int, int(ATTRIBUTE.i, value));
   if (isText(value)) return body(ATTRIBUTE_TYPE.string, text(ATTRIBUTE.s, value));
   if ("float" in value) return body(ATTRIBUTE_TYPE.float, float(ATTRIBUTE.f, value.float));
-  return body(ATTRIBUTE_TYPE.ints, value.flatMap((item) => int(ATTRIBUTE.ints, item)));
+  return body(
+    ATTRIBUTE_TYPE.ints,
+    value.flatMap((item) => int(ATTRIBUTE.ints, item)),
+  );
 };
 
 const encodeNode = (node: Node): Chunks =>
@@ -60,7 +78,8 @@ const encodeInitializer = ({ name, dtype, shape, data, unknown }: Initializer): 
   ]);
 };
 
-const encodeDim = (dim: Dim): Chunks => message(1, typeof dim === "number" ? int(DIM.value, dim) : text(DIM.param, dim));
+const encodeDim = (dim: Dim): Chunks =>
+  message(1, typeof dim === "number" ? int(DIM.value, dim) : text(DIM.param, dim));
 
 const encodePort = (number: number, { name, type, unknown }: Port): Chunks => {
   const content =
@@ -68,7 +87,10 @@ const encodePort = (number: number, { name, type, unknown }: Port): Chunks => {
       ? bytes(VALUE_INFO.type, type.raw)
       : message(
           VALUE_INFO.type,
-          message(1, [...int(TENSOR_TYPE.dtype, type.dtype), ...message(TENSOR_TYPE.shape, type.shape.flatMap(encodeDim))]),
+          message(1, [
+            ...int(TENSOR_TYPE.dtype, type.dtype),
+            ...message(TENSOR_TYPE.shape, type.shape.flatMap(encodeDim)),
+          ]),
         );
   return message(number, [...text(VALUE_INFO.name, name), ...content, ...unknown]);
 };
@@ -171,7 +193,8 @@ const decodeInitializer = (content: Uint8Array): Initializer => {
   });
   const { location, offset = "0", length = "0" } = entries;
   if (!isExternal) return { name, dtype, shape, data: { raw }, unknown };
-  if (location === undefined) throw new ZerothError(`Not a valid ONNX file: the tensor ${name} is external but names no file.`);
+  if (location === undefined)
+    throw new ZerothError(`Not a valid ONNX file: the tensor ${name} is external but names no file.`);
   const external: External = { location, offset: Number(offset), length: Number(length) };
   if (![external.offset, external.length].every((value) => Number.isSafeInteger(value) && value >= 0)) {
     throw new ZerothError(`Not a valid ONNX file: the tensor ${name} lies at ${offset}, ${length} bytes long.`);

@@ -66,7 +66,10 @@ const elementwise: Operator = {
   domain: "",
   infer: (inputs) => ({ dtype: sameType(inputs), shape: broadcast(need(inputs, 0).shape, need(inputs, 1).shape) }),
 };
-const unary: Operator = { domain: "", infer: (inputs) => ({ dtype: need(inputs, 0).dtype, shape: need(inputs, 0).shape }) };
+const unary: Operator = {
+  domain: "",
+  infer: (inputs) => ({ dtype: need(inputs, 0).dtype, shape: need(inputs, 0).shape }),
+};
 
 const norm: Operator = {
   domain: "",
@@ -162,7 +165,8 @@ export const operators: Readonly<Record<string, Operator>> = {
       const open = values.indexOf(-1);
       const known = values.filter((_, i) => i !== open);
       if (open < 0) {
-        if (count(values) !== count(shape)) throw new Error(`${show(shape)} does not have the elements of ${show(values)}`);
+        if (count(values) !== count(shape))
+          throw new Error(`${show(shape)} does not have the elements of ${show(values)}`);
         return { dtype, shape: values };
       }
       const fixed = known.reduce((size, dim) => size * dim, 1);
@@ -194,7 +198,9 @@ export const operators: Readonly<Record<string, Operator>> = {
         shape.forEach((dim, i) => {
           if (i !== axis) equal(input.shape[i], dim, `size ${i} of ${show(input.shape)} and ${show(shape)}`);
         });
-      const joined = sizes.every((size) => typeof size === "number") ? sizes.reduce<number>((a, b) => a + Number(b), 0) : sizes.join("+");
+      const joined = sizes.every((size) => typeof size === "number")
+        ? sizes.reduce<number>((a, b) => a + Number(b), 0)
+        : sizes.join("+");
       return { dtype: sameType(inputs), shape: shape.map((dim, i) => (i === axis ? joined : dim)) };
     },
   },

@@ -17,7 +17,8 @@ export interface Field {
   readonly raw: Uint8Array;
 }
 
-const malformed = (what: string): ZerothError => new ZerothError(`Not a valid ONNX file: ${what}. The file is damaged or cut short.`);
+const malformed = (what: string): ZerothError =>
+  new ZerothError(`Not a valid ONNX file: ${what}. The file is damaged or cut short.`);
 
 const varintAt = (bytes: Uint8Array, start: number): { value: bigint; end: number } => {
   let value = 0n;
@@ -113,9 +114,18 @@ const sizeOf = (chunks: Chunks): number => chunks.reduce((size, chunk) => size +
 export const int = (number: number, value: number | bigint): Chunks => [tag(number, 0), varint(value)];
 export const bytes = (number: number, value: Uint8Array): Chunks => [tag(number, 2), varint(value.length), value];
 export const text = (number: number, value: string): Chunks => bytes(number, new TextEncoder().encode(value));
-export const message = (number: number, content: Chunks): Chunks => [tag(number, 2), varint(sizeOf(content)), ...content];
+export const message = (number: number, content: Chunks): Chunks => [
+  tag(number, 2),
+  varint(sizeOf(content)),
+  ...content,
+];
 export const packed = (number: number, values: readonly number[]): Chunks =>
-  values.length === 0 ? [] : message(number, values.map((value) => varint(value)));
+  values.length === 0
+    ? []
+    : message(
+        number,
+        values.map((value) => varint(value)),
+      );
 
 export const float = (number: number, value: number): Chunks => {
   const out = new Uint8Array(4);

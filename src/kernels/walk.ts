@@ -63,7 +63,7 @@ export interface Walker {
 }
 
 /** Elements of a tile: few enough that a tile's arrays stay in the processor's first cache; a multiple of 1024. */
-const TILE = 2048;
+const TILE = 8192;
 const TILE_BYTES = 4 * TILE;
 /** Tiles of noise kept, so that operations near each other that use the same key draw it once. */
 const NOISE_SLOTS = 4;

@@ -23,4 +23,5 @@ const heads = {
 export type Head = keyof typeof heads;
 
 /** Adds a head to a graph: its output value. */
-export const headOutput = (g: Builder, head: Head, hidden: Value, weight: Value): Value => heads[head](g, hidden, weight);
+export const headOutput = (g: Builder, head: Head, hidden: Value, weight: Value): Value =>
+  heads[head](g, hidden, weight);

@@ -60,7 +60,9 @@ export const defineOptimizer = <O extends object>({ options: schema, scalars, ..
     const parsed = schema.safeParse(raw);
     if (!parsed.success) {
       const issues = parsed.error.issues.map((issue) => `${issue.path.join(".") || "options"}: ${issue.message}`);
-      throw new ZerothError(`The optimizer ${rest.name} does not take these options.\n${issues.join("; ")}`, { kind: "usage" });
+      throw new ZerothError(`The optimizer ${rest.name} does not take these options.\n${issues.join("; ")}`, {
+        kind: "usage",
+      });
     }
     const options = parsed.data;
     return {

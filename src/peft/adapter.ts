@@ -22,16 +22,21 @@ const readConfig = (file: string): LoraConfig => {
   try {
     json = JSON.parse(readFileSync(file, "utf8"));
   } catch (error) {
-    throw new ZerothError(`${file}: cannot be read as an adapter configuration (${messageOf(error)}).\nAn adapter folder holds ${ADAPTER_CONFIG} and ${ADAPTER_WEIGHTS}.`);
+    throw new ZerothError(
+      `${file}: cannot be read as an adapter configuration (${messageOf(error)}).\nAn adapter folder holds ${ADAPTER_CONFIG} and ${ADAPTER_WEIGHTS}.`,
+    );
   }
   const parsed = loraConfig.safeParse(json);
   if (!parsed.success) {
-    throw new ZerothError(`${file}: not a LoRA configuration that Zeroth can use.\n${z.prettifyError(parsed.error).split("\n").slice(0, 2).join(" ")}`);
+    throw new ZerothError(
+      `${file}: not a LoRA configuration that Zeroth can use.\n${z.prettifyError(parsed.error).split("\n").slice(0, 2).join(" ")}`,
+    );
   }
   return parsed.data;
 };
 
-const list = (names: readonly string[]): string => (names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", "));
+const list = (names: readonly string[]): string =>
+  names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
 
 /**
  * Reads a PEFT LoRA folder and matches it to a model, key by key.
@@ -42,8 +47,12 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
   const file = join(folder, ADAPTER_WEIGHTS);
   const tensors = new Map(readSafetensorsHeader(file).map((source) => [source.name, source]));
   // The file decides which modules are adapted; the configuration only says how (PEFT writes no entry for an absent one).
-  const present = [...tensors.keys()].filter((name) => name.endsWith(".lora_A.weight")).map((name) => name.slice("base_model.model.".length, -".lora_A.weight".length));
-  const modules = loraModules({ ...config, target_modules: "all-linear" }, parameters).filter(({ module }) => present.includes(module));
+  const present = [...tensors.keys()]
+    .filter((name) => name.endsWith(".lora_A.weight"))
+    .map((name) => name.slice("base_model.model.".length, -".lora_A.weight".length));
+  const modules = loraModules({ ...config, target_modules: "all-linear" }, parameters).filter(({ module }) =>
+    present.includes(module),
+  );
   const expected = new Map(
     modules.flatMap(({ module, rank, inputs, outputs }): [string, readonly number[]][] => {
       const names = loraNames(module);
@@ -57,7 +66,9 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
   const missing = [...expected.keys()].filter((name) => !tensors.has(name));
   const misshapen = [...expected].flatMap(([name, shape]) => {
     const source = tensors.get(name);
-    return source === undefined || String(source.shape) === String(shape) ? [] : [`${name} is [${source.shape}], the model needs [${shape}]`];
+    return source === undefined || String(source.shape) === String(shape)
+      ? []
+      : [`${name} is [${source.shape}], the model needs [${shape}]`];
   });
   if (unknown.length + missing.length + misshapen.length > 0 || modules.length === 0) {
     const faults = [
@@ -65,7 +76,9 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
       missing.length > 0 ? `Keys that are missing: ${list(missing)}.` : "",
       misshapen.length > 0 ? `Shapes that differ: ${list(misshapen)}.` : "",
     ].filter((line) => line !== "");
-    throw new ZerothError(`${file}: this adapter was made for another model (base: ${config.base_model_name_or_path ?? "not said"}).\n${faults.join(" ")}`);
+    throw new ZerothError(
+      `${file}: this adapter was made for another model (base: ${config.base_model_name_or_path ?? "not said"}).\n${faults.join(" ")}`,
+    );
   }
   return { config, modules, tensors };
 };

@@ -34,7 +34,11 @@ export const loraNames = (module: string): { a: string; b: string } => ({
 });
 
 /** The last part of the module that a LoRA tensor belongs to: `q_proj`. */
-export const moduleLeaf = (tensor: string): string => tensor.replace(/\.lora_[AB]\.weight$/, "").split(".").at(-1) ?? tensor;
+export const moduleLeaf = (tensor: string): string =>
+  tensor
+    .replace(/\.lora_[AB]\.weight$/, "")
+    .split(".")
+    .at(-1) ?? tensor;
 
 /** One adapted linear layer: y = W·x + scale·B·(A·x). */
 export interface LoraModule {
@@ -69,9 +73,12 @@ export const loraModules = (config: LoraConfig, parameters: readonly Parameter[]
     const unmatched = targets.filter((target) => !all.some((parameter) => endsWith(moduleOf(parameter), target)));
     if (unmatched.length > 0) {
       const known = [...new Set(all.map((parameter) => moduleOf(parameter).split(".").at(-1)))].join(", ");
-      throw new ZerothError(`LoRA targets that no linear layer of the model matches: ${unmatched.join(", ")}.\nIts linear layers: ${known}.`, {
-        kind: "usage",
-      });
+      throw new ZerothError(
+        `LoRA targets that no linear layer of the model matches: ${unmatched.join(", ")}.\nIts linear layers: ${known}.`,
+        {
+          kind: "usage",
+        },
+      );
     }
   }
   return all
@@ -106,7 +113,12 @@ export const loraMethod = (modules: readonly LoraModule[]): Method => {
       if (adapted === undefined) return base;
       const names = loraNames(module);
       const down = g.op("Gemm", [x, tensor(names.a)], { transB: 1 }, `${module}.lora_A`);
-      return g.op("Gemm", [down, tensor(names.b), base], { transB: 1, alpha: { float: adapted.scale } }, `${module}.lora_B`);
+      return g.op(
+        "Gemm",
+        [down, tensor(names.b), base],
+        { transB: 1, alpha: { float: adapted.scale } },
+        `${module}.lora_B`,
+      );
     },
   };
 };

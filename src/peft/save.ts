@@ -47,7 +47,12 @@ export const saveAdapter = async (
   read: Reader,
 ): Promise<void> => {
   await folderFor(folder);
-  const entries = tensors.map(({ name, shape }) => ({ name, shape, dtype: "F32" as const, bytes: async () => writers.F32(await read(name)) }));
+  const entries = tensors.map(({ name, shape }) => ({
+    name,
+    shape,
+    dtype: "F32" as const,
+    bytes: async () => writers.F32(await read(name)),
+  }));
   await writeSafetensors(join(folder, ADAPTER_WEIGHTS), entries);
   const targets = [...new Set(tensors.map(({ name }) => moduleLeaf(name)))];
   const config = peftConfig(model.origin.spec, rank, alpha, targets);
@@ -66,9 +71,17 @@ export const saveModel = async (
   dtype: WritableEncoding = "F32",
 ): Promise<void> => {
   await folderFor(folder);
-  const entries = tensors.map(({ name, shape }) => ({ name, shape, dtype, bytes: async () => writers[dtype](await read(name)) }));
+  const entries = tensors.map(({ name, shape }) => ({
+    name,
+    shape,
+    dtype,
+    bytes: async () => writers[dtype](await read(name)),
+  }));
   for (const { name, content } of model.sidecars()) await writeFileAtomic(join(folder, name), content);
   const { torch_dtype: _, ...config } = model.config;
-  await writeFileAtomic(join(folder, "config.json"), `${JSON.stringify({ ...config, dtype: configDtypes[dtype] }, null, 2)}\n`);
+  await writeFileAtomic(
+    join(folder, "config.json"),
+    `${JSON.stringify({ ...config, dtype: configDtypes[dtype] }, null, 2)}\n`,
+  );
   await writeSafetensors(join(folder, "model.safetensors"), entries);
 };

@@ -55,7 +55,9 @@ export const restoreRun = async (
   onProgress?: (stepsDone: number) => void,
 ): Promise<void> => {
   if (to > journal.stepCount) {
-    throw new ZerothError(`The journal holds ${journal.stepCount} steps; step ${to} is not among them.`, { kind: "usage" });
+    throw new ZerothError(`The journal holds ${journal.stepCount} steps; step ${to} is not among them.`, {
+      kind: "usage",
+    });
   }
   let from = 0;
   if (snapshots !== undefined) {

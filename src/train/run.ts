@@ -1,14 +1,22 @@
-import type { Engine } from "../engine/engine.js";
 import { writeFileAtomic } from "../atomic.js";
+import type { Engine } from "../engine/engine.js";
 import { lossChart } from "./chart.js";
-import { type BaseHashes, createJournal, type Journal, type JournalHeader, type JournalWriter, readJournal, reopenJournal } from "./journal.js";
+import {
+  type BaseHashes,
+  createJournal,
+  type Journal,
+  type JournalHeader,
+  type JournalWriter,
+  readJournal,
+  reopenJournal,
+} from "./journal.js";
 import { type Batch, bestOf, type Evaluation, type LoopEvent, loop, type Metric, type Outcome } from "./loop.js";
 import { openMetrics } from "./metrics.js";
 import { restoreRun, saveSnapshot } from "./restore.js";
 import type { RunFolder } from "./run-folder.js";
 import type { Schedule } from "./schedule.js";
-import { type Stepper, summaryOf } from "./step.js";
 import { newestSnapshot } from "./snapshot.js";
+import { type Stepper, summaryOf } from "./step.js";
 import { openEvents } from "./tensorboard.js";
 
 /** Walks since the last snapshot that a resume would have to repeat, in seconds. */
@@ -170,7 +178,11 @@ export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResu
         seconds.push(event.secondsPerStep);
         const { step, loss, learningRate, projectedGradient, secondsPerStep, rssBytes } = event;
         metrics.write({ step, loss, learningRate, projectedGradient, secondsPerStep, rssBytes });
-        events.write(step, { "train/loss": loss, "train/learning_rate": learningRate, "train/projected_gradient": projectedGradient });
+        events.write(step, {
+          "train/loss": loss,
+          "train/learning_rate": learningRate,
+          "train/projected_gradient": projectedGradient,
+        });
       } else {
         metrics.write({ step: event.step, [`dev/${event.metric}`]: event.value, best: event.best });
         events.write(event.step, { [`dev/${event.metric}`]: event.value });

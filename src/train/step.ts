@@ -24,17 +24,24 @@ const contextOf = ({ seed, epsilon, queries }: Stepper, step: number): Step => (
   key: (query) => ({ seed, stream: "noise", step, query }),
 });
 
-const rounded = (terms: readonly Term[]): readonly Term[] => terms.map(({ key, scale }) => ({ key, scale: Math.fround(scale) }));
+const rounded = (terms: readonly Term[]): readonly Term[] =>
+  terms.map(({ key, scale }) => ({ key, scale: Math.fround(scale) }));
 
 /** An update and its scalars as the journal's numbers: gradient, curvature, scalars by name. */
 const numbersOf = ({ gradient, curvature }: Update, scalars: Scalars): readonly number[] => [
   ...gradient.map(({ scale }) => scale),
   ...curvature.map(({ scale }) => scale),
-  ...Object.keys(scalars).sort().map((name) => scalars[name] ?? Number.NaN),
+  ...Object.keys(scalars)
+    .sort()
+    .map((name) => scalars[name] ?? Number.NaN),
 ];
 
 /** The same shape as `update` and `scalars`, its numbers taken from a record. */
-const withNumbers = (update: Update, scalars: Scalars, numbers: Iterator<number>): { update: Update; scalars: Scalars } => {
+const withNumbers = (
+  update: Update,
+  scalars: Scalars,
+  numbers: Iterator<number>,
+): { update: Update; scalars: Scalars } => {
   const take = (): number => {
     const next = numbers.next();
     if (next.done) throw new RangeError("a journal record has fewer numbers than its step needs");
@@ -51,7 +58,12 @@ const withNumbers = (update: Update, scalars: Scalars, numbers: Iterator<number>
  * Takes step `step` (counted from 0): drives the estimator, hands its updates on with every number rounded to fp32, and
  * returns the record that replays it. A step with a loss that is not finite makes no update and is recorded as refused.
  */
-export const takeStep = async (stepper: Stepper, step: number, learningRate: number, driver: Driver): Promise<StepRecord> => {
+export const takeStep = async (
+  stepper: Stepper,
+  step: number,
+  learningRate: number,
+  driver: Driver,
+): Promise<StepRecord> => {
   const generator = stepper.estimator.step(contextOf(stepper, step));
   const losses: number[] = [];
   const numbers: number[] = [];
@@ -64,7 +76,10 @@ export const takeStep = async (stepper: Stepper, step: number, learningRate: num
       refused ||= !answered.every(Number.isFinite);
       request = generator.next(answered);
     } else {
-      const update = { gradient: rounded(request.value.update.gradient), curvature: rounded(request.value.update.curvature) };
+      const update = {
+        gradient: rounded(request.value.update.gradient),
+        curvature: rounded(request.value.update.curvature),
+      };
       const exact = stepper.optimizer.scalars(Math.fround(learningRate), update);
       const scalars = Object.fromEntries(Object.entries(exact).map(([name, value]) => [name, Math.fround(value)]));
       const made = numbersOf(update, scalars);

@@ -1,6 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,10 +25,22 @@ const place = mkdtempSync(join(tmpdir(), "zeroth-durable-"));
 afterAll(() => rmSync(place, { recursive: true, force: true }));
 
 const seedling = join(root, "assets/seedling");
-const task = ["--model", seedling, "--data", join(root, "assets/quickstart"), "--prompt", "{text} {name} was so", "--options", " sad, happy", "--labels", "sad,happy"];
+const task = [
+  "--model",
+  seedling,
+  "--data",
+  join(root, "assets/quickstart"),
+  "--prompt",
+  "{text} {name} was so",
+  "--options",
+  " sad, happy",
+  "--labels",
+  "sad,happy",
+];
 const small = ["--train-rows", "40", "--dev-rows", "12", "--batch-size", "4", "--eval-every", "4"];
 
-const start = (args: readonly string[]): ChildProcess => spawn(process.execPath, [join(root, "bin/zeroth.js"), ...args], { stdio: ["ignore", "pipe", "pipe"] });
+const start = (args: readonly string[]): ChildProcess =>
+  spawn(process.execPath, [join(root, "bin/zeroth.js"), ...args], { stdio: ["ignore", "pipe", "pipe"] });
 
 const zeroth = (args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> =>
   new Promise((resolve) => {
@@ -58,11 +79,28 @@ const kinds = [
 ] as const;
 
 for (const { method, optimizer, perturbation, rate, steps, kills } of kinds) {
-  const settings = [...task, ...small, "--method", method, "--optimizer", optimizer, "--perturbation", perturbation, "--learning-rate", rate, "--steps", String(steps), "--threads", "1"];
+  const settings = [
+    ...task,
+    ...small,
+    "--method",
+    method,
+    "--optimizer",
+    optimizer,
+    "--perturbation",
+    perturbation,
+    "--learning-rate",
+    rate,
+    "--steps",
+    String(steps),
+    "--threads",
+    "1",
+  ];
   const calm = join(place, `calm-${method}`);
   const tuned = (out: string) => hash(join(out, result[method]));
 
-  test(`${method}: killed ${kills} times and resumed, the weights are those of an undisturbed run`, { timeout: 240_000 }, async () => {
+  test(`${method}: killed ${kills} times and resumed, the weights are those of an undisturbed run`, {
+    timeout: 240_000,
+  }, async () => {
     expect(await zeroth(["finetune", ...settings, "--out", calm])).toMatchObject({ code: 0 });
     const whole = statSync(join(calm, "run/journal.zj")).size;
     const out = join(place, `killed-${method}`);
@@ -71,7 +109,11 @@ for (const { method, optimizer, perturbation, rate, steps, kills } of kinds) {
       // Kills fall from before the first step to after the last, at no particular place in a step.
       const journal = join(out, "run/journal.zj");
       if (header === 0 && existsSync(journal)) header = statSync(journal).size;
-      await killed(["finetune", ...settings, "--out", out, "--resume"], out, header + ((whole - header) * (i + 0.37)) / kills);
+      await killed(
+        ["finetune", ...settings, "--out", out, "--resume"],
+        out,
+        header + ((whole - header) * (i + 0.37)) / kills,
+      );
     }
     const last = await zeroth(["finetune", ...settings, "--out", out, "--resume"]);
     expect(last).toMatchObject({ code: 0 });
@@ -83,18 +125,26 @@ for (const { method, optimizer, perturbation, rate, steps, kills } of kinds) {
     expect(statSync(join(out, result[method])).mtimeMs).toBe(before);
   });
 
-  test(`${method}: replay gives the trained weights bit for bit, from any step, with one kernel thread and two`, { timeout: 120_000 }, async () => {
+  test(`${method}: replay gives the trained weights bit for bit, from any step, with one kernel thread and two`, {
+    timeout: 120_000,
+  }, async () => {
     for (const threads of ["1", "2"]) {
       const out = join(place, `replay-${method}-${threads}`);
-      expect(await zeroth(["replay", "--model", seedling, "--run", calm, "--out", out, "--threads", threads])).toMatchObject({ code: 0 });
+      expect(
+        await zeroth(["replay", "--model", seedling, "--run", calm, "--out", out, "--threads", threads]),
+      ).toMatchObject({ code: 0 });
       expect(tuned(out)).toBe(tuned(calm));
     }
     // An undisturbed shorter run ends where the replay of that step does.
     const short = join(place, `short-${method}`);
-    const fewer = settings.map((value, i) => (settings[i - 1] === "--steps" ? "9" : settings[i - 1] === "--eval-every" ? "0" : value));
+    const fewer = settings.map((value, i) =>
+      settings[i - 1] === "--steps" ? "9" : settings[i - 1] === "--eval-every" ? "0" : value,
+    );
     expect(await zeroth(["finetune", ...fewer, "--out", short])).toMatchObject({ code: 0 });
     const ninth = join(place, `ninth-${method}`);
-    expect(await zeroth(["replay", "--model", seedling, "--run", calm, "--out", ninth, "--step", "9"])).toMatchObject({ code: 0 });
+    expect(await zeroth(["replay", "--model", seedling, "--run", calm, "--out", ninth, "--step", "9"])).toMatchObject({
+      code: 0,
+    });
     expect(tuned(ninth)).toBe(tuned(short));
   });
 }
@@ -116,14 +166,25 @@ test("a run refuses to go on with other options, data or base, and says which", 
   const settings = [...task, ...small, "--steps", "40", "--threads", "1", "--out", out];
   await killed(["finetune", ...settings], out, 1500);
   // Only the killed process's lock goes.
-  const picture = () => readdirSync(out, { recursive: true }).filter((name) => !String(name).includes("lock.")).sort().join();
+  const picture = () =>
+    readdirSync(out, { recursive: true })
+      .filter((name) => !String(name).includes("lock."))
+      .sort()
+      .join();
   const before = picture();
   const rate = await zeroth(["finetune", ...settings, "--learning-rate", "0.5", "--resume"]);
   expect(rate.code).toBe(1);
   expect(rate.err).toContain("--learning-rate");
   const data = join(place, "other.jsonl");
-  appendFileSync(data, `${readFileSync(join(root, "assets/quickstart/train.jsonl"), "utf8").split("\n").slice(1, 90).join("\n")}\n`);
-  const other = await zeroth(["finetune", ...settings.map((value, i) => (settings[i - 1] === "--data" ? data : value)), "--resume"]);
+  appendFileSync(
+    data,
+    `${readFileSync(join(root, "assets/quickstart/train.jsonl"), "utf8").split("\n").slice(1, 90).join("\n")}\n`,
+  );
+  const other = await zeroth([
+    "finetune",
+    ...settings.map((value, i) => (settings[i - 1] === "--data" ? data : value)),
+    "--resume",
+  ]);
   expect(other.code).toBe(1);
   expect(other.err).toContain("the data");
   expect(picture()).toBe(before);

@@ -17,14 +17,19 @@ export const bindFamily = ({ config, configFile, weights }: OpenModel): BoundFam
   const family = families.find(({ modelTypes }) => modelTypes.some((known) => known === type));
   if (family === undefined) {
     const known = families.flatMap(({ modelTypes }) => modelTypes).join(", ");
-    throw new ZerothError(`${configFile}: model_type ${JSON.stringify(type) ?? "is missing"} is not supported.\nKnown: ${known}.`);
+    throw new ZerothError(
+      `${configFile}: model_type ${JSON.stringify(type) ?? "is missing"} is not supported.\nKnown: ${known}.`,
+    );
   }
   const bound = family.bind(config, (name) => weights.has(name), configFile);
   for (const { name, shape } of bound.parameters) {
     const source = weights.get(name);
-    if (source === undefined) throw new ZerothError(`${configFile}: the weights lack ${name}, which this configuration needs.`);
+    if (source === undefined)
+      throw new ZerothError(`${configFile}: the weights lack ${name}, which this configuration needs.`);
     if (String(source.shape) !== String(shape)) {
-      throw new ZerothError(`${source.file}: ${name} has shape ${show(source.shape)}; the configuration asks for ${show(shape)}.`);
+      throw new ZerothError(
+        `${source.file}: ${name} has shape ${show(source.shape)}; the configuration asks for ${show(shape)}.`,
+      );
     }
   }
   return bound;

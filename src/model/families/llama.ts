@@ -41,7 +41,10 @@ const scalings: Readonly<Record<string, (frequency: number, r: Rope) => number>>
   default: (frequency) => frequency,
   linear: (frequency, { factor = 1 }) => frequency / factor,
   /** Llama 3.1: long waves are slowed, short ones kept, a smooth passage between. */
-  llama3(frequency, { factor = 8, low_freq_factor: low = 1, high_freq_factor: high = 4, original_max_position_embeddings: old = 8192 }) {
+  llama3(
+    frequency,
+    { factor = 8, low_freq_factor: low = 1, high_freq_factor: high = 4, original_max_position_embeddings: old = 8192 },
+  ) {
     const wavelength = (2 * Math.PI) / frequency;
     if (wavelength < old / high) return frequency;
     if (wavelength > old / low) return frequency / factor;
@@ -53,9 +56,11 @@ const scalings: Readonly<Record<string, (frequency: number, r: Rope) => number>>
 const inverseFrequencies = (config: Config, headSize: number, file: string): Float64Array => {
   const settings = config.rope_parameters ?? config.rope_scaling ?? {};
   const kind = settings.rope_type ?? settings.type ?? "default";
-  const scale = scalings[kind];
+  const scale = Object.hasOwn(scalings, kind) ? scalings[kind] : undefined;
   if (scale === undefined) {
-    throw new ZerothError(`${file}: rotary scaling "${kind}" is not supported. Known: ${Object.keys(scalings).join(", ")}.`);
+    throw new ZerothError(
+      `${file}: rotary scaling "${kind}" is not supported. Known: ${Object.keys(scalings).join(", ")}.`,
+    );
   }
   const theta = settings.rope_theta ?? config.rope_theta ?? 10000;
   return Float64Array.from({ length: headSize / 2 }, (_, i) => scale(theta ** ((-2 * i) / headSize), settings));
@@ -110,7 +115,12 @@ const buildHidden = (config: Config, sizes: Sizes, { g, weight, linear: apply }:
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(headSize)), [1]);
 
   const rmsNorm = (x: Value, name: string): Value =>
-    g.op("SimplifiedLayerNormalization", [x, weight(name)], { axis: -1, epsilon: { float: config.rms_norm_eps } }, name.replace(/\.weight$/, ""));
+    g.op(
+      "SimplifiedLayerNormalization",
+      [x, weight(name)],
+      { axis: -1, epsilon: { float: config.rms_norm_eps } },
+      name.replace(/\.weight$/, ""),
+    );
   const rotate = (x: Value, count: number, name: string): Value => {
     const row = g.reshape(x, [1, -1, count * headSize]);
     return g.op("RotaryEmbedding", [row, start, cos, sin], { num_heads: count }, name);
@@ -121,7 +131,9 @@ const buildHidden = (config: Config, sizes: Sizes, { g, weight, linear: apply }:
     const q = rotate(apply(`${at}.q_proj`, x), heads, `${at}.q_rotary`);
     const k = rotate(apply(`${at}.k_proj`, x), keyHeads, `${at}.k_rotary`);
     const v = apply(`${at}.v_proj`, x);
-    const queries = g.op("Transpose", [g.reshape(g.op("Mul", [q, scale]), [-1, keyHeads, groups, headSize])], { perm: [1, 2, 0, 3] });
+    const queries = g.op("Transpose", [g.reshape(g.op("Mul", [q, scale]), [-1, keyHeads, groups, headSize])], {
+      perm: [1, 2, 0, 3],
+    });
     const keys = g.op("Transpose", [g.reshape(k, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 3, 0] });
     const values = g.op("Transpose", [g.reshape(v, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 0, 3] });
     const scores = g.op("Add", [g.op("MatMul", [queries, keys], {}, `${at}.scores`), mask]);
@@ -170,7 +182,9 @@ export const llama: Family = {
     const parsed = schema.safeParse(raw);
     if (!parsed.success) {
       const issues = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-      throw new ZerothError(`${file}: not a Llama configuration that Zeroth can use.\n${issues.slice(0, 3).join("; ")}`);
+      throw new ZerothError(
+        `${file}: not a Llama configuration that Zeroth can use.\n${issues.slice(0, 3).join("; ")}`,
+      );
     }
     const config = parsed.data;
     const sizes = sizesOf(config, file);
@@ -187,7 +201,10 @@ export const llama: Family = {
       const bias = parameter.name.replace(/weight$/, "bias");
       const [outputs = 0] = parameter.shape;
       return parameter.linear === true && has(bias)
-        ? [parameter, { name: bias, shape: [outputs], ...(parameter.layer === undefined ? {} : { layer: parameter.layer }) }]
+        ? [
+            parameter,
+            { name: bias, shape: [outputs], ...(parameter.layer === undefined ? {} : { layer: parameter.layer }) },
+          ]
         : [parameter];
     });
     const frequencies = inverseFrequencies(config, headSize, file);

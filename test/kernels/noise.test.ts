@@ -1,0 +1,61 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { noiseWasm } from "../../src/kernels/noise.wasm.js";
+import { fillNoise } from "../../src/random/noise.js";
+
+type Fill = (k0: number, k1: number, c2: number, c3: number, low: number, high: number, n: number, out: number) => void;
+
+const OUT = 65_536;
+const memory = new WebAssembly.Memory({ initial: 3 });
+const { exports } = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array(Buffer.from(noiseWasm, "base64"))), {
+  env: { memory },
+});
+/** Elements that the kernel makes at once, and elements of a block. */
+const layouts = [
+  ["gaussian", 32, 4],
+  ["rademacher", 1024, 128],
+] as const;
+
+const word = fc.integer({ min: 0, max: 0xffff_ffff });
+const groups = fc.oneof(fc.nat(100), fc.integer({ min: 0, max: 2 ** 40 }));
+
+describe("noise kernels", () => {
+  it.each(layouts)("draw the bits of the %s definition, from any start", (name, group, perBlock) => {
+    const fill = exports[name] as Fill;
+    fc.assert(
+      fc.property(fc.tuple(word, word, word, word), groups, fc.integer({ min: 1, max: 4 }), (key, first, count) => {
+        const [start, n] = [first * group, count * group];
+        const block = start / perBlock;
+        fill(...key, block % 2 ** 32, Math.floor(block / 2 ** 32), n, OUT);
+        const expected = new Float32Array(n);
+        fillNoise(name, Uint32Array.from(key), start, expected);
+        expect(new Uint32Array(memory.buffer.slice(OUT, OUT + 4 * n))).toEqual(new Uint32Array(expected.buffer));
+      }),
+      { numRuns: 150, seed: 4 },
+    );
+  });
+
+  it.each(layouts)("write %s noise where they are told and nowhere else", (name, group) => {
+    const bytes = new Uint8Array(memory.buffer);
+    bytes.fill(0xaa, OUT);
+    (exports[name] as Fill)(1, 2, 3, 4, 0, 0, 2 * group, OUT + 64);
+    const untouched = (from: number, to: number) => bytes.subarray(from, to).every((byte) => byte === 0xaa);
+    expect(untouched(OUT, OUT + 64)).toBe(true);
+    expect(untouched(OUT + 64 + 8 * group, bytes.length)).toBe(true);
+    expect(untouched(OUT + 64, OUT + 64 + 8 * group)).toBe(false);
+  });
+
+  it("give no number that is not finite for the extreme words of the Gaussian", () => {
+    // The first word of the largest radius is 0 or 1 in magnitude; of radius 0, 2³¹.
+    const values = new Float32Array(1 << 15);
+    let largest = 0;
+    for (let at = 0; at < 64; at++) {
+      (exports.gaussian as Fill)(at, 0, 0, 0, 0, 0, values.length, OUT);
+      values.set(new Float32Array(memory.buffer, OUT, values.length));
+      expect(values.every(Number.isFinite)).toBe(true);
+      largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), largest);
+    }
+    expect(largest).toBeGreaterThan(4.5);
+    expect(largest).toBeLessThan(6.56);
+  });
+});
