@@ -45,17 +45,18 @@ describe("noise kernels", () => {
     expect(untouched(OUT + 64, OUT + 64 + 8 * group)).toBe(false);
   });
 
-  it("give no number that is not finite for the extreme words of the Gaussian", () => {
-    // The first word of the largest radius is 0 or 1 in magnitude; of radius 0, 2³¹.
-    const values = new Float32Array(1 << 15);
-    let largest = 0;
-    for (let at = 0; at < 64; at++) {
-      (exports.gaussian as Fill)(at, 0, 0, 0, 0, 0, values.length, OUT);
-      values.set(new Float32Array(memory.buffer, OUT, values.length));
-      expect(values.every(Number.isFinite)).toBe(true);
-      largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), largest);
-    }
-    expect(largest).toBeGreaterThan(4.5);
-    expect(largest).toBeLessThan(6.56);
+  it.each([
+    ["the whole interval: radius 0", 31_001_616, 0, 0],
+    ["a third of the smallest: radius 6.39", 1_911_761, -5.985553, 2.225095],
+  ])("are exact where the first word gives %s", (_, index, cosine, sine) => {
+    const key = [1, 2, 3, 4] as const;
+    const start = index - (index % 32);
+    (exports.gaussian as Fill)(...key, start / 4, 0, 32, OUT);
+    const expected = new Float32Array(32);
+    fillNoise("gaussian", Uint32Array.from(key), start, expected);
+    const found = new Float32Array(memory.buffer, OUT, 32);
+    expect([...found]).toEqual([...expected]);
+    expect(found[index - start]).toBeCloseTo(cosine, 5);
+    expect(found[index - start + 4]).toBeCloseTo(sine, 5);
   });
 });

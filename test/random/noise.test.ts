@@ -7,11 +7,11 @@ const key = tensorKey({ seed: 3n, stream: "noise", step: 1, query: 0 }, tensorId
 const [k0 = 0, k1 = 0, c2 = 0, c3 = 0] = key;
 const block = (index: number) => philox4x32([index % 2 ** 32, Math.floor(index / 2 ** 32), c2, c3], [k0, k1]);
 
-/** Box–Muller in double precision. */
+/** Box–Muller in double precision, on the words as fp32 holds them. */
 const exact = (first: number, second: number): readonly [number, number] => {
   const signed = first | 1 | 0;
   const radius = Math.sign(signed) * Math.sqrt(-2 * Math.log(Math.abs(signed) / 2 ** 31));
-  const angle = (Math.PI / 2) * ((second | 0) / 2 ** 31);
+  const angle = (Math.PI / 2) * (Math.fround(second | 0) / 2 ** 31);
   return [radius * Math.cos(angle), radius * Math.sin(angle)];
 };
 
