@@ -35,7 +35,7 @@ import type { FinetuneOptions, FinetuneResult, Run, TrainEvent } from "./types.j
 const require = createRequire(import.meta.url);
 const versionOf = (name: string): string => (require(name) as { version: string }).version;
 /** Of Zeroth and of the runtime, for the journal's header. */
-export const versions = {
+const versions = {
   zeroth: versionOf("../../package.json"),
   runtime: versionOf("onnxruntime-node/package.json"),
 } as const;

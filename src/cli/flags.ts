@@ -150,7 +150,7 @@ export const trainingFlags = {
 export const out = output("--out <dir>", "folder to write", text);
 export const resume = output("--resume", "go on with the run in --out, bit for bit", toggle.default(false));
 
-export const threads = machine("--threads <n>", "default: the machine's cores", whole(1).optional());
+const threads = machine("--threads <n>", "default: the machine's cores", whole(1).optional());
 export const device = machine("--device <name>", "cpu or webgpu (default: cpu)", choice("cpu", "webgpu").optional());
 
 /** What every command has. */

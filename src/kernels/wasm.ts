@@ -7,7 +7,7 @@ export const F32 = 0x7d;
 export const V128 = 0x7b;
 
 /** LEB128, unsigned. */
-export const unsigned = (value: number): number[] =>
+const unsigned = (value: number): number[] =>
   value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...unsigned(Math.floor(value / 0x80))];
 
 /** LEB128, signed 32 bits. */

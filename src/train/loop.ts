@@ -22,7 +22,7 @@ export interface Evaluation {
 }
 
 /** Whether `a` is a better value than `b`. */
-export const isBetter = (metric: Metric, a: number, b: number): boolean => (metric === "accuracy" ? a > b : a < b);
+const isBetter = (metric: Metric, a: number, b: number): boolean => (metric === "accuracy" ? a > b : a < b);
 
 /** The best of some evaluations, the earliest when they tie. */
 export const bestOf = (evaluations: readonly Evaluation[]): Evaluation | undefined =>

@@ -17,7 +17,7 @@ export const saveSnapshot = async (engine: Engine, folder: string, step: number)
 };
 
 /** Applies the journal's steps `from` … `to` − 1 to an engine whose weights are those after `from` steps. */
-export const replaySteps = async (
+const replaySteps = async (
   engine: Engine,
   stepper: Stepper,
   journal: Journal,

@@ -62,7 +62,7 @@ const median = (values: readonly number[]): number => {
 };
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-export const peakRssBytes = (): number => process.resourceUsage().maxRSS * 1024;
+const peakRssBytes = (): number => process.resourceUsage().maxRSS * 1024;
 
 const evaluationsOf = (journal: Journal | undefined): Evaluation[] =>
   (journal?.notes ?? []).flatMap((note) =>

@@ -36,7 +36,7 @@ export const noiseOf = (distribution: "gaussian" | "rademacher", key: Key, d: nu
   return Array.from(out);
 };
 
-export const at = (x: readonly number[], point: Point, direction: (key: Key) => readonly number[]): number[] =>
+const at = (x: readonly number[], point: Point, direction: (key: Key) => readonly number[]): number[] =>
   point.reduce<number[]>(
     (sum, { key, scale }) => {
       const z = direction(key);

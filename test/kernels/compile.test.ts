@@ -1,7 +1,23 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compileRule, RULE_STRIDE } from "../../src/kernels/compile.js";
-import { abs, add, constant, div, type Expr, input, max, min, mul, neg, scalar, sqrt, sub, substitute, where } from "../../src/kernels/expr.js";
+import {
+  abs,
+  add,
+  constant,
+  div,
+  type Expr,
+  input,
+  max,
+  min,
+  mul,
+  neg,
+  scalar,
+  sqrt,
+  sub,
+  substitute,
+  where,
+} from "../../src/kernels/expr.js";
 import { reference } from "../../src/kernels/reference.js";
 
 type Buffers = Record<string, Float32Array>;
@@ -60,7 +76,9 @@ const tests = fc.constantFrom("lt", "le", "eq");
 const grown = fc
   .tuple(
     fc.array(leaf, { minLength: 1, maxLength: 4 }),
-    fc.array(fc.tuple(fc.nat(2), unary, binary, tests, fc.array(fc.nat(), { minLength: 4, maxLength: 4 })), { maxLength: 25 }),
+    fc.array(fc.tuple(fc.nat(2), unary, binary, tests, fc.array(fc.nat(), { minLength: 4, maxLength: 4 })), {
+      maxLength: 25,
+    }),
   )
   .map(([leaves, steps]) => {
     const made = [...leaves];
@@ -83,14 +101,23 @@ describe("compiled rules", () => {
   it("have the bits of the reference on random expressions", () => {
     const data = fc.array(values, { minLength: 64, maxLength: 64 }).map((list) => Float32Array.from(list));
     fc.assert(
-      fc.property(grown, data, data, data, values, values, fc.integer({ min: 0, max: 64 }), (outputs, x, y, z, s, t, n) => {
-        const buffers = { a: x, b: y, c: z };
-        const scalars = { s: f(s), t: f(t) };
-        const plain: Buffers = { a: x.slice(), b: y.slice(), c: z.slice(), out: new Float32Array(64) };
-        reference(outputs)(n, plain, scalars);
-        const fast = run(outputs, n, buffers, scalars);
-        for (const name of ["a", "out"]) expect(patterns(fast[name]!)).toEqual(patterns(plain[name]!.subarray(0, n)));
-      }),
+      fc.property(
+        grown,
+        data,
+        data,
+        data,
+        values,
+        values,
+        fc.integer({ min: 0, max: 64 }),
+        (outputs, x, y, z, s, t, n) => {
+          const buffers = { a: x, b: y, c: z };
+          const scalars = { s: f(s), t: f(t) };
+          const plain: Buffers = { a: x.slice(), b: y.slice(), c: z.slice(), out: new Float32Array(64) };
+          reference(outputs)(n, plain, scalars);
+          const fast = run(outputs, n, buffers, scalars);
+          for (const name of ["a", "out"]) expect(patterns(fast[name]!)).toEqual(patterns(plain[name]!.subarray(0, n)));
+        },
+      ),
       { numRuns: 400, seed: 7 },
     );
   });
@@ -107,7 +134,7 @@ describe("compiled rules", () => {
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(rule.wasm), { env: { memory } });
     (exports.run as (n: number, out: number) => void)(RULE_STRIDE + 1, 64);
     const floats = new Float32Array(memory.buffer);
-    expect(floats.findIndex((value) => value === 1)).toBe(16);
+    expect(floats.indexOf(1)).toBe(16);
     expect(floats.lastIndexOf(1)).toBe(16 + 2 * RULE_STRIDE - 1);
   });
 
@@ -115,13 +142,17 @@ describe("compiled rules", () => {
     const shared = sqrt(div(a, scalar("s")));
     const rule = compileRule({ x: add(shared, b), y: mul(shared, scalar("t")) });
     expect(rule).toMatchObject({ inputs: ["a", "b"], scalars: ["s", "t"], outputs: ["x", "y"] });
-    const roots = [...rule.wasm].filter((byte, i) => byte === 0xfd && rule.wasm[i + 1] === 0xe3 && rule.wasm[i + 2] === 0x01);
+    const roots = [...rule.wasm].filter(
+      (byte, i) => byte === 0xfd && rule.wasm[i + 1] === 0xe3 && rule.wasm[i + 2] === 0x01,
+    );
     expect(roots).toHaveLength(RULE_STRIDE / 4);
   });
 
   it("survive a thousand operations in a row", () => {
     const long = Array.from({ length: 1000 }).reduce<Expr>((sum) => add(sum, a), constant(0));
-    expect(run({ out: long }, 4, { a: Float32Array.of(1, 2, 3, 4) }, {}).out).toEqual(Float32Array.of(1000, 2000, 3000, 4000));
+    expect(run({ out: long }, 4, { a: Float32Array.of(1, 2, 3, 4) }, {}).out).toEqual(
+      Float32Array.of(1000, 2000, 3000, 4000),
+    );
   });
 });
 

@@ -5,7 +5,6 @@ import { add, input, mul, scalar, sub } from "../../src/kernels/expr.js";
 import { createKernelPool, type KernelPool } from "../../src/kernels/pool.js";
 import type { Job, Op, Program } from "../../src/kernels/walk.js";
 import { type Key, tensorId } from "../../src/random/key.js";
-import { workerUrl } from "../../src/worker-url.js";
 
 const key = (step: number): Key => ({ seed: 9n, stream: "noise", step, query: 0 });
 const program: Program = {
@@ -93,7 +92,8 @@ describe("a kernel pool", () => {
   });
 
   it("refuses when a thread ends in the middle of its work", () => {
-    const dying = "process.once('exit', () => { Atomics.add(signal, 0, 1); Atomics.notify(signal, 0); }); port.on('message', () => process.exit(1));";
+    const dying =
+      "process.once('exit', () => { Atomics.add(signal, 0, 1); Atomics.notify(signal, 0); }); port.on('message', () => process.exit(1));";
     expect(() => poolOf(2, { start: scripted(dying) }).walk(jobsOf())).toThrow(/ended in the middle of its work/);
   });
 
@@ -117,8 +117,10 @@ describe("a kernel pool", () => {
   it("refuses when a thread was killed between two walks", async () => {
     const workers: Worker[] = [];
     const start = (thread: { port: unknown }) => {
-      const url = workerUrl("../../src/kernels/kernel-worker.js", import.meta.url.replace("/test/", "/src/../test/"));
-      const worker = new Worker(url, { workerData: thread, transferList: [thread.port as never] });
+      const worker = new Worker(new URL("../../dist/kernels/kernel-worker.js", import.meta.url), {
+        workerData: thread,
+        transferList: [thread.port as never],
+      });
       workers.push(worker);
       return worker;
     };

@@ -9,7 +9,7 @@ const block = (index: number) => philox4x32([index % 2 ** 32, Math.floor(index /
 
 /** Box–Muller in double precision, on the words as fp32 holds them. */
 const exact = (first: number, second: number): readonly [number, number] => {
-  const signed = first | 1 | 0;
+  const signed = Math.fround(first | 1);
   const radius = Math.sign(signed) * Math.sqrt(-2 * Math.log(Math.abs(signed) / 2 ** 31));
   const angle = (Math.PI / 2) * (Math.fround(second | 0) / 2 ** 31);
   return [radius * Math.cos(angle), radius * Math.sin(angle)];

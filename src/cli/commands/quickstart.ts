@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { finetune, lora, type Model, mezo, predict, rows } from "../../index.js";
@@ -21,8 +21,11 @@ const STEPS = 500;
 /** Lies in a folder that a quickstart made: such a folder, and no other, is made anew by the next one. */
 const MARK = ".zeroth-quickstart";
 
-const clearEarlier = (folder: string): void => {
-  if (!existsSync(join(folder, MARK))) return;
+const makeAnew = (folder: string): void => {
+  const mark = join(folder, MARK);
+  if (!existsSync(folder)) mkdirSync(folder, { recursive: true });
+  else if (!existsSync(mark) && readdirSync(folder).length > 0) return;
+  writeFileSync(mark, "");
   for (const name of ["adapter_model.safetensors", "adapter_config.json", "README.md", "run"]) {
     rmSync(join(folder, name), { recursive: true, force: true });
   }
@@ -85,7 +88,6 @@ export const quickstart = defineCommand({
   async run({ seed, steps = STEPS, out: folder = "zeroth-quickstart", threads }, { terminal, program }) {
     const { paint } = terminal;
     const began = Date.now();
-    clearEarlier(folder);
     const stop = new AbortController();
     const model = await openModel(asset("seedling"), terminal);
     terminal.line(paint.bold("Zeroth quickstart: fine-tuning with forward passes only, no backpropagation"));
@@ -108,8 +110,7 @@ export const quickstart = defineCommand({
       ...{ steps, seed, threads, out: folder },
       signal: stop.signal,
     });
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, MARK), "");
+    makeAnew(folder);
     const result = await drive(run, terminal, stop);
     if (result.outcome === "interrupted") {
       terminal.warn(`Stopped after ${counted(result.steps, "step")}. Start again with:\n  ${program} quickstart`);
