@@ -28,7 +28,7 @@ export const modelFolder = async () => {
   return folder;
 };
 
-/** A file of the first `count` SST-2 training rows that have between 5 and 25 words: what SST-2's rows are like on average. */
+/** A file of the first `count` SST-2 validation rows of 5 to 15 words: about as long as its training rows are on average. */
 export const rowsFile = (count) => {
   mkdirSync(scratch, { recursive: true });
   const file = join(scratch, `sst2-${count}.jsonl`);

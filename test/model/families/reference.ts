@@ -15,7 +15,7 @@ export interface Rope {
   readonly original_max_position_embeddings?: number;
 }
 
-/** The fields of a `config.json` that the computation depends on. */
+/** The fields of a `config.json` that the computation depends on, and the length of context. */
 export interface LlamaConfig {
   readonly hidden_size: number;
   readonly intermediate_size: number;
@@ -24,6 +24,7 @@ export interface LlamaConfig {
   readonly num_key_value_heads?: number | undefined;
   readonly head_dim?: number | undefined;
   readonly vocab_size: number;
+  readonly max_position_embeddings: number;
   readonly rms_norm_eps: number;
   readonly rope_theta?: number | undefined;
   readonly rope_scaling?: Rope | undefined;
@@ -77,7 +78,7 @@ const frequenciesOf = (config: LlamaConfig): number[] => {
   const theta = rope.rope_theta ?? config.rope_theta ?? 10_000;
   const plain = Array.from({ length: size / 2 }, (_, i) => 1 / theta ** ((2 * i) / size));
   const kind = rope.rope_type ?? rope.type;
-  if (kind === undefined) return plain;
+  if (kind === undefined || kind === "default") return plain;
   if (kind === "linear") return plain.map((frequency) => frequency / rope.factor!);
   if (kind !== "llama3") throw new Error(`the reference knows no scaling ${kind}`);
   return plain.map((frequency) => {
@@ -158,10 +159,15 @@ export const referenceLogits = (config: LlamaConfig, tensors: Tensors, ids: read
   };
 
   const embedding = tensor("model.embed_tokens.weight");
-  let rows: Row[] = ids.map((id) => Array.from(embedding.slice(id * config.hidden_size, (id + 1) * config.hidden_size)));
+  let rows: Row[] = ids.map((id) =>
+    Array.from(embedding.slice(id * config.hidden_size, (id + 1) * config.hidden_size)),
+  );
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const at = `model.layers.${layer}`;
-    const attended = attention(`${at}.self_attn`, rows.map((row) => norm(`${at}.input_layernorm`, row)));
+    const attended = attention(
+      `${at}.self_attn`,
+      rows.map((row) => norm(`${at}.input_layernorm`, row)),
+    );
     rows = rows.map((row, t) => add(row, attended[t]!));
     rows = rows.map((row) => add(row, mlp(`${at}.mlp`, norm(`${at}.post_attention_layernorm`, row))));
   }
