@@ -8,7 +8,7 @@ const order = [
   ["perturbation", "estimator", "optimizer", "engine", "train", "api", "index.ts"],
 ].flat();
 /** Modules at the top of src/ that every folder may use. */
-const common = ["atomic.ts", "errors.ts", "worker-url.ts"];
+const common = ["atomic.ts", "errors.ts", "one-line.ts", "worker-url.ts"];
 /** Not in the row: the command line stands on the public API alone. */
 const only = { cli: ["index.ts"] };
 

@@ -3,6 +3,7 @@ import {
   type Attribute,
   type Dim,
   type Dtype,
+  dtypeBytes,
   dtypes,
   type External,
   type Initializer,
@@ -34,7 +35,13 @@ export interface Builder {
 
 /** ONNX releases that the runtime reads in full. */
 const IR_VERSION = 10;
-const OPSETS = { "": 21, "com.microsoft": 1 } as const;
+const OPSETS = [
+  { domain: "", version: 21, unknown: [] },
+  { domain: "com.microsoft", version: 1, unknown: [] },
+];
+
+const elementsOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
+const whole = (value: unknown): boolean => typeof value !== "number" || Number.isSafeInteger(value);
 
 export const graphBuilder = (graphName: string): Builder => {
   const nodes: Node[] = [];
@@ -69,16 +76,22 @@ export const graphBuilder = (graphName: string): Builder => {
     },
     weight(name, dtype, shape, external) {
       claim(name);
+      const length = elementsOf(shape) * dtypeBytes[dtype];
+      if (external.length !== undefined && external.length !== length)
+        throw new Error(`${name}: ${external.length} bytes of the file for ${dtype} [${shape}], which takes ${length}`);
       initializers.push({ name, dtype: dtypes[dtype], shape, data: { external }, unknown: [] });
       return { name, dtype, shape };
     },
     constant(list, shape) {
       const isFloat = list instanceof Float32Array;
       const dims = shape ?? [list.length];
-      const key = `${isFloat ? "f" : "i"}[${dims}]${list}`;
+      if (elementsOf(dims) !== list.length) throw new Error(`a constant of ${list.length} values as [${dims}]`);
+      if (!isFloat && !list.every(whole)) throw new Error(`a constant of integers with the values ${list}`);
+      const data = isFloat ? list.slice() : BigInt64Array.from(list, BigInt);
+      // By its bits, since 0 and −0 are two numbers.
+      const key = `${isFloat ? "f" : "i"}[${dims}]${isFloat ? new Int32Array(data.buffer) : list}`;
       const known = constants.get(key);
       if (known !== undefined) return known;
-      const data = isFloat ? list : BigInt64Array.from(list, BigInt);
       const value: Value = { name: free("constant"), dtype: isFloat ? "float32" : "int64", shape: dims };
       const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
       initializers.push({ name: value.name, dtype: dtypes[value.dtype], shape: dims, data: { raw }, unknown: [] });
@@ -88,10 +101,16 @@ export const graphBuilder = (graphName: string): Builder => {
     },
     op(operator, operands, attributes = {}, wanted = operator) {
       const name = free(wanted);
-      const rule = operators[operator];
+      const rule = Object.hasOwn(operators, operator) ? operators[operator] : undefined;
       if (rule === undefined) throw new Error(`${name}: no shape rule for the operator ${operator}`);
       let result: Typed;
       try {
+        if (operands.length < rule.inputs.least) throw new Error(`input ${operands.length} is missing`);
+        if (operands.length > rule.inputs.most)
+          throw new Error(`${operands.length} inputs, it takes ${rule.inputs.most}`);
+        for (const [attribute, value] of Object.entries(attributes)) {
+          if (![value].flat().every(whole)) throw new Error(`${attribute} is ${value}: a real number is { float }`);
+        }
         result = rule.infer(operands.map(typed), attributes);
       } catch (error) {
         throw new Error(`${name} (${operator}): ${messageOf(error)}`);

@@ -11,6 +11,18 @@ export const dtypes = {
 } as const;
 export type Dtype = keyof typeof dtypes;
 
+/** Bytes of an element. */
+export const dtypeBytes: Readonly<Record<Dtype, number>> = {
+  float32: 4,
+  uint8: 1,
+  int8: 1,
+  int32: 4,
+  int64: 8,
+  bool: 1,
+  float16: 2,
+  bfloat16: 2,
+};
+
 /** A known size, or the name of one that varies from run to run. */
 export type Dim = number | string;
 
@@ -39,22 +51,25 @@ export interface Node {
 /** Where an initializer's bytes are when they are not in the graph: a place in a file, relative to the graph's folder. */
 export interface External {
   readonly location: string;
-  readonly offset: number;
-  readonly length: number;
+  /** In bytes; absent for the file's start. */
+  readonly offset?: number | undefined;
+  /** In bytes; absent for all there is. */
+  readonly length?: number | undefined;
 }
 
 export interface Initializer {
   readonly name: string;
   readonly dtype: number;
   readonly shape: readonly number[];
-  readonly data: { readonly raw: Uint8Array } | { readonly external: External };
+  /** Undefined where the values are in fields of another kind (`float_data`), which are kept among the unknown ones. */
+  readonly data: { readonly raw: Uint8Array } | { readonly external: External } | undefined;
   readonly unknown: Unknown;
 }
 
-/** A graph's input or output; `raw` keeps a type that is no plain tensor. */
+/** A graph's input or output; `raw` keeps a type that is no plain tensor. An output need not have a type. */
 export interface Port {
   readonly name: string;
-  readonly type: { readonly dtype: number; readonly shape: readonly Dim[] } | { readonly raw: Uint8Array };
+  readonly type: { readonly dtype: number; readonly shape: readonly Dim[] } | { readonly raw: Uint8Array } | undefined;
   readonly unknown: Unknown;
 }
 
@@ -67,10 +82,16 @@ export interface Graph {
   readonly unknown: Unknown;
 }
 
+/** A version of the operators of a domain; "" is ONNX's own. */
+export interface Opset {
+  readonly domain: string;
+  readonly version: number;
+  readonly unknown: Unknown;
+}
+
 export interface Model {
   readonly irVersion: number;
-  /** Operator sets by domain; "" is ONNX's own. */
-  readonly opsets: Readonly<Record<string, number>>;
+  readonly opsets: readonly Opset[];
   readonly graph: Graph;
   readonly unknown: Unknown;
 }

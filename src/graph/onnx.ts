@@ -1,5 +1,7 @@
+import { isUtf8 } from "node:buffer";
 import { ZerothError } from "../errors.js";
-import type { Attribute, Dim, External, Graph, Initializer, Model, Node, Port } from "./ir.js";
+import { oneLine } from "../one-line.js";
+import type { Attribute, Dim, External, Graph, Initializer, Model, Node, Opset, Port } from "./ir.js";
 import {
   bytes,
   type Chunks,
@@ -11,6 +13,7 @@ import {
   intOf,
   intsOf,
   join,
+  malformed,
   message,
   packed,
   text,
@@ -26,7 +29,11 @@ const ATTRIBUTE = { name: 1, f: 2, i: 3, s: 4, floats: 7, ints: 8, type: 20 };
 const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, floats: 6, ints: 7 };
 const TENSOR = { dims: 1, dtype: 2, name: 8, raw: 9, external: 13, location: 14 };
 const VALUE_INFO = { name: 1, type: 2 };
+/** TensorProto.DataLocation. */
+const EXTERNAL = 1;
+const TYPE = { tensor: 1 };
 const TENSOR_TYPE = { dtype: 1, shape: 2 };
+const SHAPE = { dim: 1 };
 const DIM = { value: 1, param: 2 };
 const ENTRY = { key: 1, value: 2 };
 
@@ -56,44 +63,42 @@ const encodeNode = (node: Node): Chunks =>
     ...node.unknown,
   ]);
 
-const entry = (number: number, key: string, value: string): Chunks =>
-  message(number, [...text(ENTRY.key, key), ...text(ENTRY.value, value)]);
+const entry = (key: string, value: string): Chunks =>
+  message(TENSOR.external, [...text(ENTRY.key, key), ...text(ENTRY.value, value)]);
 
-const encodeInitializer = ({ name, dtype, shape, data, unknown }: Initializer): Chunks => {
-  const content =
-    "raw" in data
-      ? bytes(TENSOR.raw, data.raw)
-      : [
-          ...entry(TENSOR.external, "location", data.external.location),
-          ...entry(TENSOR.external, "offset", String(data.external.offset)),
-          ...entry(TENSOR.external, "length", String(data.external.length)),
-          ...int(TENSOR.location, 1),
-        ];
-  return message(GRAPH.initializer, [
+const encodeData = (data: Initializer["data"]): Chunks => {
+  if (data === undefined) return [];
+  if ("raw" in data) return bytes(TENSOR.raw, data.raw);
+  const { location, offset, length } = data.external;
+  return [
+    ...entry("location", location),
+    ...(offset === undefined ? [] : entry("offset", String(offset))),
+    ...(length === undefined ? [] : entry("length", String(length))),
+    ...int(TENSOR.location, EXTERNAL),
+  ];
+};
+
+const encodeInitializer = ({ name, dtype, shape, data, unknown }: Initializer): Chunks =>
+  message(GRAPH.initializer, [
     ...packed(TENSOR.dims, shape),
     ...int(TENSOR.dtype, dtype),
     ...text(TENSOR.name, name),
-    ...content,
+    ...encodeData(data),
     ...unknown,
   ]);
-};
 
 const encodeDim = (dim: Dim): Chunks =>
-  message(1, typeof dim === "number" ? int(DIM.value, dim) : text(DIM.param, dim));
+  message(SHAPE.dim, typeof dim === "number" ? int(DIM.value, dim) : text(DIM.param, dim));
 
-const encodePort = (number: number, { name, type, unknown }: Port): Chunks => {
-  const content =
-    "raw" in type
-      ? bytes(VALUE_INFO.type, type.raw)
-      : message(
-          VALUE_INFO.type,
-          message(1, [
-            ...int(TENSOR_TYPE.dtype, type.dtype),
-            ...message(TENSOR_TYPE.shape, type.shape.flatMap(encodeDim)),
-          ]),
-        );
-  return message(number, [...text(VALUE_INFO.name, name), ...content, ...unknown]);
+const encodeType = (type: Port["type"]): Chunks => {
+  if (type === undefined) return [];
+  if ("raw" in type) return bytes(VALUE_INFO.type, type.raw);
+  const tensor = [...int(TENSOR_TYPE.dtype, type.dtype), ...message(TENSOR_TYPE.shape, type.shape.flatMap(encodeDim))];
+  return message(VALUE_INFO.type, message(TYPE.tensor, tensor));
 };
+
+const encodePort = (number: number, { name, type, unknown }: Port): Chunks =>
+  message(number, [...text(VALUE_INFO.name, name), ...encodeType(type), ...unknown]);
 
 /** A model as an ONNX file. */
 export const encodeModel = ({ irVersion, opsets, graph, unknown }: Model): Uint8Array =>
@@ -107,21 +112,49 @@ export const encodeModel = ({ irVersion, opsets, graph, unknown }: Model): Uint8
       ...graph.outputs.flatMap((port) => encodePort(GRAPH.output, port)),
       ...graph.unknown,
     ]),
-    ...Object.entries(opsets).flatMap(([domain, version]) =>
-      message(MODEL.opset, [...text(OPSET.domain, domain), ...int(OPSET.version, version)]),
+    ...opsets.flatMap(({ domain, version, unknown: rest }) =>
+      message(MODEL.opset, [...text(OPSET.domain, domain), ...int(OPSET.version, version), ...rest]),
     ),
     ...unknown,
   ]);
 
-/** Sorts a message's fields by number into handlers; the rest is kept as it came. */
-const read = (content: Uint8Array, handlers: Readonly<Record<number, (field: Field) => void>>): Uint8Array[] => {
+/** What a field is read as: the wire types that it may have, and what becomes of it. */
+interface Reader {
+  readonly wires: readonly number[];
+  take(field: Field): void;
+}
+const asInt = (take: (value: number) => void): Reader => ({ wires: [0], take: ({ value }) => take(intOf(value)) });
+const asInts = (take: (value: number) => void): Reader => ({
+  wires: [0, 2],
+  take(field) {
+    for (const value of intsOf(field)) take(value);
+  },
+});
+const asFloat = (take: (value: number) => void): Reader => ({
+  wires: [5],
+  take: (field) => take(floatsOf(field)[0] ?? 0),
+});
+const asBytes = (take: (content: Uint8Array, field: Field) => void): Reader => ({
+  wires: [2],
+  take: (field) => take(field.bytes, field),
+});
+const asText = (take: (value: string) => void): Reader => asBytes((content) => take(textOf(content)));
+
+/** Gives a message's fields to their readers by number; the rest is kept as it came. */
+const read = (content: Uint8Array, readers: Readonly<Record<number, Reader>>): Uint8Array[] => {
   const unknown: Uint8Array[] = [];
   for (const field of fields(content)) {
-    const handler = handlers[field.number];
-    if (handler === undefined) unknown.push(field.raw);
-    else handler(field);
+    const reader = readers[field.number];
+    if (reader?.wires.includes(field.wire)) reader.take(field);
+    else unknown.push(field.raw);
   }
   return unknown;
+};
+
+/** A size, a version or another number that makes no sense beyond 2⁵³. */
+const exact = (value: number): number => {
+  if (!Number.isSafeInteger(value)) throw malformed(`the number ${value}`);
+  return value;
 };
 
 const decodeAttribute = (content: Uint8Array): readonly [string, Attribute] => {
@@ -129,24 +162,24 @@ const decodeAttribute = (content: Uint8Array): readonly [string, Attribute] => {
   let type = 0;
   let i = 0;
   let f = 0;
-  let s = "";
+  let s: Uint8Array = new Uint8Array(0);
   const ints: number[] = [];
   const unknown = read(content, {
-    [ATTRIBUTE.name]: ({ bytes: value }) => (name = textOf(value)),
-    [ATTRIBUTE.type]: ({ value }) => (type = intOf(value)),
-    [ATTRIBUTE.i]: ({ value }) => (i = intOf(value)),
-    [ATTRIBUTE.f]: (field) => (f = floatsOf(field)[0] ?? 0),
-    [ATTRIBUTE.s]: ({ bytes: value }) => (s = new TextDecoder().decode(value)),
-    [ATTRIBUTE.ints]: (field) => ints.push(...intsOf(field)),
+    [ATTRIBUTE.name]: asText((value) => (name = value)),
+    [ATTRIBUTE.type]: asInt((value) => (type = value)),
+    [ATTRIBUTE.i]: asInt((value) => (i = value)),
+    [ATTRIBUTE.f]: asFloat((value) => (f = value)),
+    [ATTRIBUTE.s]: asBytes((value) => (s = value)),
+    [ATTRIBUTE.ints]: asInts((value) => ints.push(value)),
   });
-  const values: Readonly<Record<number, Attribute>> = {
-    [ATTRIBUTE_TYPE.int]: i,
-    [ATTRIBUTE_TYPE.float]: { float: f },
-    [ATTRIBUTE_TYPE.string]: s,
-    [ATTRIBUTE_TYPE.ints]: ints,
+  const values: Readonly<Record<number, () => Attribute | undefined>> = {
+    [ATTRIBUTE_TYPE.int]: () => (Number.isSafeInteger(i) ? i : undefined),
+    [ATTRIBUTE_TYPE.float]: () => ({ float: f }),
+    [ATTRIBUTE_TYPE.string]: () => (isUtf8(s) ? textOf(s) : undefined),
+    [ATTRIBUTE_TYPE.ints]: () => (ints.every(Number.isSafeInteger) ? ints : undefined),
   };
-  // Subgraphs, tensors, lists of floats and anything with unknown parts are kept whole.
-  const known = unknown.length === 0 && i === Math.trunc(i) && Number.isSafeInteger(i) ? values[type] : undefined;
+  // Subgraphs, tensors, lists of floats and anything that JavaScript's values cannot hold are kept whole.
+  const known = unknown.length === 0 ? values[type]?.() : undefined;
   return [name, known ?? { raw: content }];
 };
 
@@ -158,83 +191,107 @@ const decodeNode = (content: Uint8Array): Node => {
   let operator = "";
   let domain = "";
   const unknown = read(content, {
-    [NODE.input]: (field) => inputs.push(textOf(field.bytes)),
-    [NODE.output]: (field) => outputs.push(textOf(field.bytes)),
-    [NODE.name]: (field) => (name = textOf(field.bytes)),
-    [NODE.operator]: (field) => (operator = textOf(field.bytes)),
-    [NODE.domain]: (field) => (domain = textOf(field.bytes)),
-    [NODE.attribute]: (field) => attributes.push(decodeAttribute(field.bytes)),
+    [NODE.input]: asText((value) => inputs.push(value)),
+    [NODE.output]: asText((value) => outputs.push(value)),
+    [NODE.name]: asText((value) => (name = value)),
+    [NODE.operator]: asText((value) => (operator = value)),
+    [NODE.domain]: asText((value) => (domain = value)),
+    [NODE.attribute]: asBytes((value) => attributes.push(decodeAttribute(value))),
   });
   return { name, operator, domain, inputs, outputs, attributes: Object.fromEntries(attributes), unknown };
 };
+
+/** The entries of external data that Zeroth reads; others (a checksum) are kept. */
+const PLACES: readonly string[] = ["location", "offset", "length"];
 
 const decodeInitializer = (content: Uint8Array): Initializer => {
   const shape: number[] = [];
   let dtype = 0;
   let name = "";
-  let raw: Uint8Array = new Uint8Array(0);
-  let isExternal = false;
-  const entries: Record<string, string> = {};
+  let raw: Uint8Array | undefined;
+  let location = 0;
+  const entries = new Map<string, string>();
+  const kept: Uint8Array[] = [];
   const unknown = read(content, {
-    [TENSOR.dims]: (field) => shape.push(...intsOf(field)),
-    [TENSOR.dtype]: ({ value }) => (dtype = intOf(value)),
-    [TENSOR.name]: (field) => (name = textOf(field.bytes)),
-    [TENSOR.raw]: (field) => (raw = field.bytes),
-    [TENSOR.location]: ({ value }) => (isExternal = value === 1n),
-    [TENSOR.external]: (field) => {
+    [TENSOR.dims]: asInts((value) => shape.push(exact(value))),
+    [TENSOR.dtype]: asInt((value) => (dtype = exact(value))),
+    [TENSOR.name]: asText((value) => (name = value)),
+    [TENSOR.raw]: asBytes((value) => (raw = value)),
+    [TENSOR.location]: asInt((value) => (location = value)),
+    [TENSOR.external]: asBytes((item, field) => {
       let key = "";
       let value = "";
-      read(field.bytes, {
-        [ENTRY.key]: (item) => (key = textOf(item.bytes)),
-        [ENTRY.value]: (item) => (value = textOf(item.bytes)),
+      const more = read(item, {
+        [ENTRY.key]: asText((taken) => (key = taken)),
+        [ENTRY.value]: asText((taken) => (value = taken)),
       });
-      entries[key] = value;
-    },
+      if (more.length === 0 && PLACES.includes(key)) entries.set(key, value);
+      else kept.push(field.raw);
+    }),
   });
-  const { location, offset = "0", length = "0" } = entries;
-  if (!isExternal) return { name, dtype, shape, data: { raw }, unknown };
-  if (location === undefined)
-    throw new ZerothError(`Not a valid ONNX file: the tensor ${name} is external but names no file.`);
-  const external: External = { location, offset: Number(offset), length: Number(length) };
-  if (![external.offset, external.length].every((value) => Number.isSafeInteger(value) && value >= 0)) {
-    throw new ZerothError(`Not a valid ONNX file: the tensor ${name} lies at ${offset}, ${length} bytes long.`);
-  }
-  return { name, dtype, shape, data: { external }, unknown };
+  const tensor = { name, dtype, shape, unknown: [...kept, ...unknown] };
+  if (location !== EXTERNAL) return { ...tensor, data: raw === undefined ? undefined : { raw } };
+  const file = entries.get("location");
+  if (file === undefined)
+    throw new ZerothError(`Not a valid ONNX file: the tensor ${oneLine(name)} is external but names no file.`);
+  const placeOf = (key: string): number | undefined => {
+    const written = entries.get(key);
+    if (written === undefined) return undefined;
+    const value = /^\d+$/.test(written) ? Number(written) : Number.NaN;
+    if (Number.isSafeInteger(value)) return value;
+    throw new ZerothError(
+      `Not a valid ONNX file: the tensor ${oneLine(name)} has "${oneLine(written, 40)}" as its ${key} in ${oneLine(file)}.`,
+    );
+  };
+  const external: External = { location: file, offset: placeOf("offset"), length: placeOf("length") };
+  return { ...tensor, data: { external } };
 };
 
-const decodeDim = (content: Uint8Array): Dim => {
-  let dim: Dim = "";
-  read(content, {
-    [DIM.value]: ({ value }) => (dim = intOf(value)),
-    [DIM.param]: (field) => (dim = textOf(field.bytes)),
+/** A size by number or by name; undefined where it has neither, or more than that. */
+const decodeDim = (content: Uint8Array): Dim | undefined => {
+  let dim: Dim | undefined;
+  const unknown = read(content, {
+    [DIM.value]: asInt((value) => (dim = exact(value))),
+    [DIM.param]: asText((value) => (dim = value)),
   });
-  return dim;
+  return unknown.length === 0 ? dim : undefined;
 };
 
 const decodeType = (content: Uint8Array): Port["type"] => {
-  let type: Port["type"] = { raw: content };
-  const unknown = read(content, {
-    1: (field) => {
-      let dtype = 0;
-      let shape: Dim[] | undefined;
-      const rest = read(field.bytes, {
-        [TENSOR_TYPE.dtype]: ({ value }) => (dtype = intOf(value)),
-        [TENSOR_TYPE.shape]: (inner) => {
-          shape = [...fields(inner.bytes)].map((dim) => decodeDim(dim.bytes));
-        },
-      });
-      if (shape !== undefined && rest.length === 0) type = { dtype, shape };
-    },
-  });
-  return unknown.length === 0 ? type : { raw: content };
+  let dtype = 0;
+  let shape: (Dim | undefined)[] | undefined;
+  const unknown: Uint8Array[] = [];
+  const keep = (more: readonly Uint8Array[]): void => {
+    for (const field of more) unknown.push(field);
+  };
+  keep(
+    read(content, {
+      [TYPE.tensor]: asBytes((tensor) =>
+        keep(
+          read(tensor, {
+            [TENSOR_TYPE.dtype]: asInt((value) => (dtype = value)),
+            [TENSOR_TYPE.shape]: asBytes((dims) => {
+              const sizes: (Dim | undefined)[] = [];
+              keep(read(dims, { [SHAPE.dim]: asBytes((dim) => sizes.push(decodeDim(dim))) }));
+              shape = sizes;
+            }),
+          }),
+        ),
+      ),
+    }),
+  );
+  const sizes = shape?.filter((dim) => dim !== undefined);
+  return unknown.length === 0 && sizes !== undefined && sizes.length === shape?.length
+    ? { dtype, shape: sizes }
+    : { raw: content };
 };
 
 const decodePort = (content: Uint8Array): Port => {
   let name = "";
-  let type: Port["type"] = { raw: new Uint8Array(0) };
+  let type: Port["type"];
   const unknown = read(content, {
-    [VALUE_INFO.name]: (field) => (name = textOf(field.bytes)),
-    [VALUE_INFO.type]: (field) => (type = decodeType(field.bytes)),
+    [VALUE_INFO.name]: asText((value) => (name = value)),
+    [VALUE_INFO.type]: asBytes((value) => (type = decodeType(value))),
   });
   return { name, type, unknown };
 };
@@ -246,13 +303,23 @@ const decodeGraph = (content: Uint8Array): Graph => {
   const outputs: Port[] = [];
   let name = "";
   const unknown = read(content, {
-    [GRAPH.node]: (field) => nodes.push(decodeNode(field.bytes)),
-    [GRAPH.name]: (field) => (name = textOf(field.bytes)),
-    [GRAPH.initializer]: (field) => initializers.push(decodeInitializer(field.bytes)),
-    [GRAPH.input]: (field) => inputs.push(decodePort(field.bytes)),
-    [GRAPH.output]: (field) => outputs.push(decodePort(field.bytes)),
+    [GRAPH.node]: asBytes((value) => nodes.push(decodeNode(value))),
+    [GRAPH.name]: asText((value) => (name = value)),
+    [GRAPH.initializer]: asBytes((value) => initializers.push(decodeInitializer(value))),
+    [GRAPH.input]: asBytes((value) => inputs.push(decodePort(value))),
+    [GRAPH.output]: asBytes((value) => outputs.push(decodePort(value))),
   });
   return { name, nodes, initializers, inputs, outputs, unknown };
+};
+
+const decodeOpset = (content: Uint8Array): Opset => {
+  let domain = "";
+  let version = 0;
+  const unknown = read(content, {
+    [OPSET.domain]: asText((value) => (domain = value)),
+    [OPSET.version]: asInt((value) => (version = exact(value))),
+  });
+  return { domain, version, unknown };
 };
 
 /**
@@ -262,19 +329,11 @@ const decodeGraph = (content: Uint8Array): Graph => {
 export const decodeModel = (content: Uint8Array): Model => {
   let irVersion = 0;
   let graph: Graph | undefined;
-  const opsets: Record<string, number> = {};
+  const opsets: Opset[] = [];
   const unknown = read(content, {
-    [MODEL.irVersion]: ({ value }) => (irVersion = intOf(value)),
-    [MODEL.graph]: (field) => (graph = decodeGraph(field.bytes)),
-    [MODEL.opset]: (field) => {
-      let domain = "";
-      let version = 0;
-      read(field.bytes, {
-        [OPSET.domain]: (inner) => (domain = textOf(inner.bytes)),
-        [OPSET.version]: ({ value }) => (version = intOf(value)),
-      });
-      opsets[domain] = version;
-    },
+    [MODEL.irVersion]: asInt((value) => (irVersion = exact(value))),
+    [MODEL.graph]: asBytes((value) => (graph = decodeGraph(value))),
+    [MODEL.opset]: asBytes((value) => opsets.push(decodeOpset(value))),
   });
   if (graph === undefined) throw new ZerothError("Not a valid ONNX file: it holds no graph.");
   return { irVersion, opsets, graph, unknown };

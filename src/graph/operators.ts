@@ -13,8 +13,13 @@ export type Attributes = Readonly<Record<string, Attribute>>;
 /** An operator's shape rule. It throws an Error that says what is wrong; the builder adds the node's name. */
 interface Operator {
   readonly domain: string;
+  /** How many inputs it takes. */
+  readonly inputs: { readonly least: number; readonly most: number };
   infer(inputs: readonly Typed[], attributes: Attributes): Typed;
 }
+
+const some = (least: number, most = least) => ({ least, most });
+const any = some(1, Number.POSITIVE_INFINITY);
 
 const show = (shape: readonly Dim[]): string => `[${shape.join(", ")}]`;
 
@@ -26,11 +31,19 @@ const need = (inputs: readonly Typed[], index: number): Typed => {
 
 const number = (attributes: Attributes, name: string, otherwise: number): number => {
   const value = attributes[name];
-  return typeof value === "number" ? value : otherwise;
+  if (value !== undefined && typeof value !== "number") throw new Error(`${name} must be a whole number`);
+  return value ?? otherwise;
 };
 const numbers = (attributes: Attributes, name: string): readonly number[] | undefined => {
   const value = attributes[name];
-  return Array.isArray(value) ? (value as readonly number[]) : undefined;
+  if (value !== undefined && !Array.isArray(value)) throw new Error(`${name} must be a list of whole numbers`);
+  return value as readonly number[] | undefined;
+};
+
+const floats: readonly Dtype[] = ["float32", "float16", "bfloat16"];
+const indices: readonly Dtype[] = ["int32", "int64"];
+const oneOf = (dtypes: readonly Dtype[], { dtype }: Typed): void => {
+  if (!dtypes.includes(dtype)) throw new Error(`${dtype} where ${dtypes.join(" or ")} is needed`);
 };
 
 const axisOf = (axis: number, rank: number): number => {
@@ -64,21 +77,40 @@ const equal = (a: Dim | undefined, b: Dim | undefined, what: string): void => {
 
 const elementwise: Operator = {
   domain: "",
+  inputs: some(2),
   infer: (inputs) => ({ dtype: sameType(inputs), shape: broadcast(need(inputs, 0).shape, need(inputs, 1).shape) }),
 };
 const unary: Operator = {
   domain: "",
+  inputs: some(1),
   infer: (inputs) => ({ dtype: need(inputs, 0).dtype, shape: need(inputs, 0).shape }),
 };
-
-const norm: Operator = {
-  domain: "",
-  infer(inputs) {
-    const { dtype, shape } = need(inputs, 0);
-    for (const scale of inputs.slice(1)) equal(scale.shape.at(-1), shape.at(-1), "width and scale");
-    return { dtype, shape };
+/** One of floating-point numbers. */
+const smooth: Operator = {
+  ...unary,
+  infer(inputs, attributes) {
+    oneOf(floats, need(inputs, 0));
+    return unary.infer(inputs, attributes);
   },
 };
+
+const norm = (inputs: Operator["inputs"]): Operator => ({
+  domain: "",
+  inputs,
+  infer(operands, attributes) {
+    const { shape } = need(operands, 0);
+    const { epsilon } = attributes;
+    if (epsilon !== undefined && !(typeof epsilon === "object" && "float" in epsilon))
+      throw new Error("epsilon must be { float }");
+    const dtype = sameType(operands);
+    oneOf(floats, need(operands, 0));
+    for (const scale of operands.slice(1)) equal(scale.shape.at(-1), shape.at(-1), "width and scale");
+    return { dtype, shape };
+  },
+});
+
+/** A size that is part of a product: sums of sizes are put in brackets. */
+const factor = (dim: string): string => (dim.includes("+") ? `(${dim})` : dim);
 
 /** Product of known sizes, and the names of the rest: equal for equal element counts. */
 const count = (shape: readonly Dim[]): string =>
@@ -94,16 +126,24 @@ export const operators: Readonly<Record<string, Operator>> = {
   Mul: elementwise,
   Div: elementwise,
   Neg: unary,
-  Sqrt: unary,
-  Sigmoid: unary,
-  Tanh: unary,
+  Sqrt: smooth,
+  Sigmoid: smooth,
+  Tanh: smooth,
   Identity: unary,
-  Softmax: unary,
-  LayerNormalization: norm,
+  Softmax: {
+    ...smooth,
+    infer(inputs, attributes) {
+      const result = smooth.infer(inputs, attributes);
+      axisOf(number(attributes, "axis", -1), result.shape.length);
+      return result;
+    },
+  },
+  LayerNormalization: norm(some(2, 3)),
   /** RMS norm; the runtime registers it under ONNX's own domain. */
-  SimplifiedLayerNormalization: norm,
+  SimplifiedLayerNormalization: norm(some(2)),
   Gemm: {
     domain: "",
+    inputs: some(2, 3),
     infer(inputs, attributes) {
       const dtype = sameType(inputs);
       const [a, b] = [need(inputs, 0).shape, need(inputs, 1).shape];
@@ -120,6 +160,7 @@ export const operators: Readonly<Record<string, Operator>> = {
   },
   MatMul: {
     domain: "",
+    inputs: some(2),
     infer(inputs) {
       const [a, b] = [need(inputs, 0).shape, need(inputs, 1).shape];
       if (a.length < 2 || b.length < 2) throw new Error(`MatMul of ${show(a)} and ${show(b)}`);
@@ -132,25 +173,37 @@ export const operators: Readonly<Record<string, Operator>> = {
   },
   Gather: {
     domain: "",
+    inputs: some(2),
     infer(inputs, attributes) {
-      const [{ dtype, shape }, { shape: indices }] = [need(inputs, 0), need(inputs, 1)];
+      const [{ dtype, shape }, chosen] = [need(inputs, 0), need(inputs, 1)];
+      oneOf(indices, chosen);
       const axis = axisOf(number(attributes, "axis", 0), shape.length);
-      return { dtype, shape: [...shape.slice(0, axis), ...indices, ...shape.slice(axis + 1)] };
+      return { dtype, shape: [...shape.slice(0, axis), ...chosen.shape, ...shape.slice(axis + 1)] };
     },
   },
   GatherElements: {
     domain: "",
-    infer(inputs) {
-      const [{ dtype, shape }, { shape: indices }] = [need(inputs, 0), need(inputs, 1)];
-      if (shape.length !== indices.length) throw new Error(`indices ${show(indices)} into ${show(shape)}`);
-      return { dtype, shape: indices };
+    inputs: some(2),
+    infer(inputs, attributes) {
+      const [{ dtype, shape }, chosen] = [need(inputs, 0), need(inputs, 1)];
+      oneOf(indices, chosen);
+      const axis = axisOf(number(attributes, "axis", 0), shape.length);
+      const tooLarge = (dim: Dim | undefined, i: number): boolean => {
+        const size = chosen.shape[i];
+        return i !== axis && typeof dim === "number" && typeof size === "number" && size > dim;
+      };
+      if (shape.length !== chosen.shape.length || shape.some(tooLarge))
+        throw new Error(`indices ${show(chosen.shape)} into ${show(shape)}`);
+      return { dtype, shape: chosen.shape };
     },
   },
   ReduceLogSumExp: {
     domain: "",
+    inputs: some(2),
     infer(inputs, attributes) {
       const { dtype, shape } = need(inputs, 0);
-      const { values = [] } = inputs[1] ?? {};
+      const { values = [] } = need(inputs, 1);
+      if (values.length === 0) throw new Error("the axes are not a constant of one or more");
       const axes = values.map((axis) => axisOf(axis, shape.length));
       const keep = number(attributes, "keepdims", 1) === 1;
       return { dtype, shape: shape.flatMap((dim, i) => (axes.includes(i) ? (keep ? [1] : []) : [dim])) };
@@ -158,11 +211,14 @@ export const operators: Readonly<Record<string, Operator>> = {
   },
   Reshape: {
     domain: "",
+    inputs: some(2),
     infer(inputs) {
       const { dtype, shape } = need(inputs, 0);
       const { values } = need(inputs, 1);
       if (values === undefined) throw new Error("the new shape is not a constant");
       const open = values.indexOf(-1);
+      // To the runtime 0 means "as before", which a shape of no elements makes ambiguous.
+      if (values.some((value, i) => value < 1 && i !== open)) throw new Error(`no shape: ${show(values)}`);
       const known = values.filter((_, i) => i !== open);
       if (open < 0) {
         if (count(values) !== count(shape))
@@ -172,14 +228,16 @@ export const operators: Readonly<Record<string, Operator>> = {
       const fixed = known.reduce((size, dim) => size * dim, 1);
       const sizes = shape.filter((dim): dim is number => typeof dim === "number").reduce((size, dim) => size * dim, 1);
       const names = shape.filter((dim) => typeof dim === "string");
+      const product = names.length === 1 ? (names[0] ?? "") : names.map(factor).join("*");
       if (sizes % fixed !== 0) throw new Error(`${show(shape)} does not divide into ${show(values)}`);
       const rest = sizes / fixed;
-      const dim: Dim = names.length === 0 ? rest : rest === 1 ? names.join("*") : `${rest}*${names.join("*")}`;
+      const dim: Dim = names.length === 0 ? rest : rest === 1 ? product : `${rest}*${names.map(factor).join("*")}`;
       return { dtype, shape: values.map((value, i) => (i === open ? dim : value)) };
     },
   },
   Transpose: {
     domain: "",
+    inputs: some(1),
     infer(inputs, attributes) {
       const { dtype, shape } = need(inputs, 0);
       const order = numbers(attributes, "perm") ?? shape.map((_, i) => shape.length - 1 - i);
@@ -190,14 +248,17 @@ export const operators: Readonly<Record<string, Operator>> = {
   },
   Concat: {
     domain: "",
+    inputs: any,
     infer(inputs, attributes) {
       const { shape } = need(inputs, 0);
       const axis = axisOf(number(attributes, "axis", 0), shape.length);
       const sizes = inputs.map((input) => input.shape[axis]);
-      for (const input of inputs)
+      for (const input of inputs) {
+        equal(input.shape.length, shape.length, `ranks of ${show(input.shape)} and ${show(shape)}`);
         shape.forEach((dim, i) => {
           if (i !== axis) equal(input.shape[i], dim, `size ${i} of ${show(input.shape)} and ${show(shape)}`);
         });
+      }
       const joined = sizes.every((size) => typeof size === "number")
         ? sizes.reduce<number>((a, b) => a + Number(b), 0)
         : sizes.join("+");
@@ -207,8 +268,12 @@ export const operators: Readonly<Record<string, Operator>> = {
   /** x [1, T, heads·size] rotated by halves with one row of cos and sin [T, size/2] a token; positions [1] holds 0. */
   RotaryEmbedding: {
     domain: "com.microsoft",
+    inputs: some(4),
     infer(inputs, attributes) {
-      const [{ dtype, shape }, , cos, sin] = [need(inputs, 0), need(inputs, 1), need(inputs, 2), need(inputs, 3)];
+      const [x, positions, cos, sin] = [need(inputs, 0), need(inputs, 1), need(inputs, 2), need(inputs, 3)];
+      const { shape } = x;
+      const dtype = sameType([x, cos, sin]);
+      oneOf(["int64"], positions);
       const heads = number(attributes, "num_heads", 0);
       const width = shape.at(-1);
       const half = cos.shape.at(-1);
@@ -216,6 +281,7 @@ export const operators: Readonly<Record<string, Operator>> = {
         throw new Error(`${heads} heads of ${half}·2 in ${show(shape)}`);
       equal(cos.shape[0], shape.at(-2), "tokens of cos and x");
       equal(sin.shape[0], shape.at(-2), "tokens of sin and x");
+      equal(sin.shape.at(-1), half, "sizes of sin and cos");
       return { dtype, shape };
     },
   },

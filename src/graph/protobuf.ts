@@ -17,7 +17,7 @@ export interface Field {
   readonly raw: Uint8Array;
 }
 
-const malformed = (what: string): ZerothError =>
+export const malformed = (what: string): ZerothError =>
   new ZerothError(`Not a valid ONNX file: ${what}. The file is damaged or cut short.`);
 
 const varintAt = (bytes: Uint8Array, start: number): { value: bigint; end: number } => {
@@ -63,7 +63,7 @@ export function* fields(bytes: Uint8Array): Generator<Field> {
   }
 }
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 export const textOf = (bytes: Uint8Array): string => {
   try {
@@ -73,7 +73,7 @@ export const textOf = (bytes: Uint8Array): string => {
   }
 };
 
-/** A signed 64-bit varint as a number. */
+/** A signed 64-bit varint as a number, rounded where a number cannot hold it. */
 export const intOf = (value: bigint): number => Number(BigInt.asIntN(64, value));
 
 /** Repeated int64: one varint, or packed into a length-delimited field. */
@@ -108,7 +108,7 @@ const varint = (value: bigint | number): Uint8Array => {
   return Uint8Array.from(out);
 };
 
-const tag = (number: number, wire: number): Uint8Array => varint((number << 3) | wire);
+const tag = (number: number, wire: number): Uint8Array => varint(number * 8 + wire);
 const sizeOf = (chunks: Chunks): number => chunks.reduce((size, chunk) => size + chunk.length, 0);
 
 export const int = (number: number, value: number | bigint): Chunks => [tag(number, 0), varint(value)];

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { ZerothError } from "../errors.js";
+import { oneLine } from "../one-line.js";
 import { isJson, type Json, readJson, readText } from "./json.js";
-import { oneLine } from "./one-line.js";
 import type { OpenModel, Sidecar } from "./open.js";
 import { readSafetensorsHeader } from "./safetensors.js";
 import { makeTokenizer, type TokenizerFiles } from "./tokenizer.js";

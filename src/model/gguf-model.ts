@@ -1,9 +1,9 @@
 import { ZerothError } from "../errors.js";
+import { oneLine } from "../one-line.js";
 import { folderSidecars, readFolderConfig, readFolderTokenizer } from "./folder.js";
 import { type GgufMetadata, readGguf } from "./gguf.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import type { Json } from "./json.js";
-import { oneLine } from "./one-line.js";
 import type { OpenModel, Sidecar } from "./open.js";
 import { makeTokenizer, type TokenizerFiles } from "./tokenizer.js";
 import { readTensorSync, type TensorSource } from "./weights.js";

@@ -8,7 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { downloadFile, HUB_URL, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { writeError } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
-import { oneLine } from "./one-line.js";
+import { oneLine } from "../one-line.js";
 
 /** What is told of a download: bytes of a file so far, and in all. */
 export type Progress = (progress: { file: string; done: number; total: number | undefined }) => void;

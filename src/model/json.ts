@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { messageOf, ZerothError } from "../errors.js";
-import { oneLine } from "./one-line.js";
+import { oneLine } from "../one-line.js";
 
 export type Json = Readonly<Record<string, unknown>>;
 

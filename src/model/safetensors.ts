@@ -2,8 +2,8 @@ import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs"
 import { z } from "zod";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
+import { oneLine } from "../one-line.js";
 import { encodings, type WritableEncoding } from "./encodings.js";
-import { oneLine } from "./one-line.js";
 import { elementsOf, type TensorSource } from "./weights.js";
 
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' bytes. */

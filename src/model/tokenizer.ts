@@ -1,7 +1,7 @@
 import { Template } from "@huggingface/jinja";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { messageOf, ZerothError } from "../errors.js";
-import { oneLine } from "./one-line.js";
+import { oneLine } from "../one-line.js";
 
 interface ChatMessage {
   readonly role: string;

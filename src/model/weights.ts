@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { messageOf, ZerothError } from "../errors.js";
+import { oneLine } from "../one-line.js";
 import { type Encoding, encodings } from "./encodings.js";
-import { oneLine } from "./one-line.js";
 
 /** Where a tensor's bytes are and how they become fp32: plain data, so it can be posted to another thread. */
 export interface TensorSource {

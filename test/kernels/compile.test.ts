@@ -84,7 +84,7 @@ const grown = fc
     const made = [...leaves];
     for (const [kind, one, two, test, picks] of steps) {
       const [p, q, r, s] = picks.map((pick) => made[pick % made.length]!) as [Expr, Expr, Expr, Expr];
-      const condition = { [test]: [p, q] } as Parameters<typeof where>[0];
+      const condition = { [test]: [p, q] } as unknown as Parameters<typeof where>[0];
       made.push(kind === 0 ? one(p) : kind === 1 ? two(p, q) : where(condition, r, s));
     }
     return { a: made[made.length - 1]!, out: made[Math.floor(made.length / 2)]! };

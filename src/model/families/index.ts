@@ -1,4 +1,5 @@
 import { ZerothError } from "../../errors.js";
+import { oneLine } from "../../one-line.js";
 import type { BoundFamily, Family } from "../family.js";
 import type { OpenModel } from "../open.js";
 import { llama } from "./llama.js";
@@ -18,7 +19,7 @@ export const bindFamily = ({ config, configFile, weights }: OpenModel): BoundFam
   if (family === undefined) {
     const known = families.flatMap(({ modelTypes }) => modelTypes).join(", ");
     throw new ZerothError(
-      `${configFile}: model_type ${JSON.stringify(type) ?? "is missing"} is not supported.\nKnown: ${known}.`,
+      `${configFile}: ${type === undefined ? "model_type is missing" : `model_type ${oneLine(JSON.stringify(type), 60)} is not supported`}.\nKnown: ${known}.`,
     );
   }
   const bound = family.bind(config, (name) => weights.has(name), configFile);

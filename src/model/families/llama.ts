@@ -1,69 +1,104 @@
 import { z } from "zod";
 import { ZerothError } from "../../errors.js";
 import type { Value } from "../../graph/ir.js";
+import { oneLine } from "../../one-line.js";
 import type { BoundFamily, Family, Parameter, Parts } from "../family.js";
 
 const size = z.int().min(1);
+const positive = z.number().positive();
 
 /** Rotary settings under their new name (`rope_parameters`) or their old ones (`rope_theta`, `rope_scaling`). */
 const rope = z.looseObject({
   rope_type: z.string().optional(),
   type: z.string().optional(),
-  rope_theta: z.number().positive().optional(),
-  factor: z.number().positive().optional(),
-  low_freq_factor: z.number().optional(),
-  high_freq_factor: z.number().optional(),
-  original_max_position_embeddings: z.number().optional(),
+  rope_theta: positive.optional(),
 });
 
 const schema = z.looseObject({
   hidden_size: size,
   intermediate_size: size,
-  num_hidden_layers: size,
+  // Bounds far above any model's: a file's claim is not yet a reason to allocate.
+  num_hidden_layers: size.max(10_000),
   num_attention_heads: size,
   num_key_value_heads: size.nullish(),
-  head_dim: size.nullish(),
+  head_dim: size.max(65_536).nullish(),
   vocab_size: size,
-  rms_norm_eps: z.number().positive(),
+  rms_norm_eps: positive,
   max_position_embeddings: size,
   hidden_act: z.literal("silu").default("silu"),
-  tie_word_embeddings: z.boolean().default(false),
-  rope_theta: z.number().positive().nullish(),
+  attention_bias: z.boolean().default(false),
+  mlp_bias: z.boolean().default(false),
+  tie_word_embeddings: z.boolean().optional(),
+  rope_theta: positive.nullish(),
   rope_scaling: rope.nullish(),
   rope_parameters: rope.nullish(),
 });
 type Config = z.infer<typeof schema>;
 
-type Rope = z.infer<typeof rope>;
+/** Changes the inverse frequency of a pair of rows. */
+type Scale = (frequency: number) => number;
 
-/** How each kind of scaling changes the inverse frequencies. */
-const scalings: Readonly<Record<string, (frequency: number, r: Rope) => number>> = {
-  default: (frequency) => frequency,
-  linear: (frequency, { factor = 1 }) => frequency / factor,
+/** A kind of scaling: the settings that it needs, and what it makes of them. */
+const scaling =
+  <S extends z.ZodType>(settings: S, scale: (settings: z.infer<S>) => Scale) =>
+  (raw: unknown): Scale =>
+    scale(settings.parse(raw));
+
+const scalings: Readonly<Record<string, (raw: unknown) => Scale>> = {
+  default: () => (frequency) => frequency,
+  linear: scaling(
+    z.looseObject({ factor: positive }),
+    ({ factor }) =>
+      (frequency) =>
+        frequency / factor,
+  ),
   /** Llama 3.1: long waves are slowed, short ones kept, a smooth passage between. */
-  llama3(
-    frequency,
-    { factor = 8, low_freq_factor: low = 1, high_freq_factor: high = 4, original_max_position_embeddings: old = 8192 },
-  ) {
-    const wavelength = (2 * Math.PI) / frequency;
-    if (wavelength < old / high) return frequency;
-    if (wavelength > old / low) return frequency / factor;
-    const smooth = (old / wavelength - low) / (high - low);
-    return (1 - smooth) * (frequency / factor) + smooth * frequency;
-  },
+  llama3: scaling(
+    z
+      .looseObject({
+        factor: positive,
+        low_freq_factor: positive,
+        high_freq_factor: positive,
+        original_max_position_embeddings: size,
+      })
+      .refine((r) => r.low_freq_factor < r.high_freq_factor, {
+        path: ["high_freq_factor"],
+        message: "must be larger than low_freq_factor",
+      }),
+    ({ factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: old }) =>
+      (frequency) => {
+        const wavelength = (2 * Math.PI) / frequency;
+        if (wavelength < old / high) return frequency;
+        if (wavelength > old / low) return frequency / factor;
+        const smooth = (old / wavelength - low) / (high - low);
+        return (1 - smooth) * (frequency / factor) + smooth * frequency;
+      },
+  ),
+};
+
+const unusable = (file: string, { issues }: z.ZodError, under: readonly PropertyKey[] = []): ZerothError => {
+  const faults = issues.map(({ path, message }) => `${[...under, ...path].join(".")}: ${message}`);
+  return new ZerothError(`${file}: not a Llama configuration that Zeroth can use.\n${faults.slice(0, 3).join("; ")}`);
 };
 
 const inverseFrequencies = (config: Config, headSize: number, file: string): Float64Array => {
-  const settings = config.rope_parameters ?? config.rope_scaling ?? {};
+  const name = config.rope_parameters ? "rope_parameters" : "rope_scaling";
+  const settings = config[name] ?? {};
   const kind = settings.rope_type ?? settings.type ?? "default";
-  const scale = Object.hasOwn(scalings, kind) ? scalings[kind] : undefined;
-  if (scale === undefined) {
+  const scaleFor = Object.hasOwn(scalings, kind) ? scalings[kind] : undefined;
+  if (scaleFor === undefined) {
     throw new ZerothError(
-      `${file}: rotary scaling "${kind}" is not supported. Known: ${Object.keys(scalings).join(", ")}.`,
+      `${file}: rotary scaling "${oneLine(kind, 40)}" (${name}.rope_type) is not supported. Known: ${Object.keys(scalings).join(", ")}.`,
     );
   }
+  let scale: Scale;
+  try {
+    scale = scaleFor(settings);
+  } catch (error) {
+    throw error instanceof z.ZodError ? unusable(file, error, [name]) : error;
+  }
   const theta = settings.rope_theta ?? config.rope_theta ?? 10000;
-  return Float64Array.from({ length: headSize / 2 }, (_, i) => scale(theta ** ((-2 * i) / headSize), settings));
+  return Float64Array.from({ length: headSize / 2 }, (_, i) => scale(theta ** ((-2 * i) / headSize)));
 };
 
 interface Sizes {
@@ -162,7 +197,9 @@ const sizesOf = (config: Config, file: string): Sizes => {
   const keyHeads = config.num_key_value_heads ?? heads;
   const headSize = config.head_dim ?? config.hidden_size / heads;
   if (heads % keyHeads !== 0 || !Number.isInteger(headSize) || headSize % 2 !== 0) {
-    throw new ZerothError(`${file}: ${heads} heads over ${keyHeads} key heads of size ${headSize} cannot be.`);
+    throw new ZerothError(
+      `${file}: ${heads} heads over ${keyHeads} key heads of size ${headSize} cannot be.\nnum_attention_heads must be a multiple of num_key_value_heads, and head_dim (or hidden_size / num_attention_heads) even.`,
+    );
   }
   return {
     hidden: config.hidden_size,
@@ -180,27 +217,25 @@ export const llama: Family = {
   modelTypes: ["llama"],
   bind(raw, has, file): BoundFamily {
     const parsed = schema.safeParse(raw);
-    if (!parsed.success) {
-      const issues = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
-      throw new ZerothError(
-        `${file}: not a Llama configuration that Zeroth can use.\n${issues.slice(0, 3).join("; ")}`,
-      );
-    }
+    if (!parsed.success) throw unusable(file, parsed.error);
     const config = parsed.data;
     const sizes = sizesOf(config, file);
     const { hidden, vocabulary, headSize } = sizes;
-    const tied = config.tie_word_embeddings || !has(HEAD);
+    // Where the file does not say, it has a head of its own if there is one.
+    const tied = config.tie_word_embeddings ?? !has(HEAD);
     const main: readonly Parameter[] = [
       { name: EMBEDDING, shape: [vocabulary, hidden] },
       ...Array.from({ length: sizes.layers }, (_, layer) => blockParameters(sizes, layer)).flat(),
       { name: LAST_NORM, shape: [hidden] },
       ...(tied ? [] : [{ name: HEAD, shape: [vocabulary, hidden] }]),
     ];
-    // Some relatives (attention_bias, mlp_bias) have biases on linear layers: the file says which.
+    const promised = (name: string): boolean =>
+      (config.attention_bias && name.includes(".self_attn.")) || (config.mlp_bias && name.includes(".mlp."));
+    // Some relatives have biases on linear layers: the configuration or the file says which.
     const parameters = main.flatMap((parameter) => {
       const bias = parameter.name.replace(/weight$/, "bias");
       const [outputs = 0] = parameter.shape;
-      return parameter.linear === true && has(bias)
+      return parameter.linear === true && (promised(bias) || has(bias))
         ? [
             parameter,
             { name: bias, shape: [outputs], ...(parameter.layer === undefined ? {} : { layer: parameter.layer }) },

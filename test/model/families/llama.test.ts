@@ -545,13 +545,40 @@ describe("a Llama configuration", () => {
     expect(refusal(() => bindFields(fields))).toContain(words);
   });
 
-  it.todo("with heads not divisible by key heads is refused, and the fields named");
-  it.todo("with linear or llama3 scaling that lacks its factor is refused, and the field named");
-  it.todo("with a llama3 scaling whose numbers cannot be (original length below 1, low above high) is refused");
-  it.todo("with an unknown rotary scaling of many lines is refused in four");
-  it.todo(
-    "with sizes beyond any memory (num_hidden_layers 5e7, head_dim 2^42) is refused before anything is allocated",
-  );
+  it("with heads that cannot be is refused, and the fields named", () => {
+    const message = refusal(() => bindFields({ num_key_value_heads: 3 }));
+    for (const field of ["num_attention_heads", "num_key_value_heads", "head_dim"]) expect(message).toContain(field);
+  });
+
+  it.each<[string, Record<string, unknown>, string]>([
+    ["linear scaling without its factor", { type: "linear" }, "factor"],
+    ["llama3 scaling without any number", { rope_type: "llama3" }, "factor"],
+    ["llama3 scaling without its low factor", { ...llama3, low_freq_factor: undefined }, "low_freq_factor"],
+    [
+      "llama3 scaling of a negative length",
+      { ...llama3, original_max_position_embeddings: -5 },
+      "original_max_position_embeddings",
+    ],
+    ["llama3 scaling with low = high", { ...llama3, low_freq_factor: 4, high_freq_factor: 4 }, "high_freq_factor"],
+    ["llama3 scaling with low > high", { ...llama3, low_freq_factor: 4, high_freq_factor: 1 }, "high_freq_factor"],
+  ])("with %s is refused, and the field named", (_, settings, field) => {
+    for (const place of ["rope_scaling", "rope_parameters"]) {
+      expect(refusal(() => bindFields({ [place]: settings }))).toContain(`${place}.${field}: `);
+    }
+  });
+
+  it("with an unknown rotary scaling of many lines is refused in one", () => {
+    const message = refusal(() => bindFields({ rope_scaling: { rope_type: "a\nb\nc\nd\ne\nf".repeat(50) } }));
+    expect(message.split("\n")).toHaveLength(1);
+    expect(message).toContain("rope_scaling.rope_type");
+  });
+
+  it.each([
+    ["num_hidden_layers", 5e7],
+    ["head_dim", 2 ** 42],
+  ])("with a %s beyond any memory is refused before anything is allocated", (field, value) => {
+    expect(refusal(() => bindFields({ [field]: value }))).toContain(`\n${field}: `);
+  });
 
   it("with any one field exchanged for anything is bound or refused in words", () => {
     const fields = [...Object.keys(base), "head_dim", "rope_theta", "rope_scaling", "rope_parameters", "hidden_act"];
@@ -636,8 +663,23 @@ describe("bindFamily", () => {
     expect(refusal(() => bindFamily({ ...model, config }), model.configFile)).toContain(" model.layers.1.");
   });
 
-  it.todo("without a bias that attention_bias or mlp_bias promises: says which tensor is missing");
-  it.todo("without lm_head.weight though tie_word_embeddings is given as false: says which tensor is missing");
+  it.each([
+    ["attention_bias", "model.layers.0.self_attn.q_proj.bias"],
+    ["mlp_bias", "model.layers.0.mlp.gate_proj.bias"],
+  ])("without a bias that %s promises: says which tensor is missing", async (field, name) => {
+    const model = await openTiny();
+    const config = { ...tinyConfig, [field]: true };
+    expect(refusal(() => bindFamily({ ...model, config }), model.configFile)).toContain(` ${name},`);
+  });
+
+  it("without a head of its own though the embedding is not tied: says which tensor is missing", async () => {
+    const model = await openTiny();
+    const { tie_word_embeddings: _, ...silent } = tinyConfig;
+    const untied = { ...silent, tie_word_embeddings: false };
+    expect(refusal(() => bindFamily({ ...model, config: untied }), model.configFile)).toContain(" lm_head.weight,");
+    // Where the configuration is silent, the file decides.
+    expect(bindFamily({ ...model, config: silent }).headWeight).toBe("model.embed_tokens.weight");
+  });
 
   it.each<[name: string, shape: readonly number[]]>([
     ["model.embed_tokens.weight", [13, 8]],
