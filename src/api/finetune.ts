@@ -211,7 +211,11 @@ export const finetune = (model: Model, options: FinetuneOptions): Run => {
     const given = said(options);
     const threads = threadsOf(options.threads);
     // Options out of range are refused before the folder is touched.
-    if (options.resume !== true) resolveSettings(given, threads);
+    if (options.resume !== true) {
+      const settings = resolveSettings(given, threads);
+      stepperOf(settings);
+      methodOf(model, settings);
+    }
     const folder = openRunFolder(folderName, { resume: options.resume ?? false });
     try {
       const already = finishedResult(folder);
@@ -229,16 +233,9 @@ export const finetune = (model: Model, options: FinetuneOptions): Run => {
       }
       yield start;
       for (const message of notes) yield { type: "note", message };
-      const events = trainRun({ ...plan, folder });
-      for (;;) {
-        const next = await events.next();
-        if (next.done) {
-          settle(next.value);
-          yield { type: "done", result: next.value };
-          return;
-        }
-        yield next.value;
-      }
+      const made = yield* trainRun({ ...plan, folder });
+      settle(made);
+      yield { type: "done", result: made };
     } finally {
       folder.release();
     }
@@ -249,6 +246,13 @@ export const finetune = (model: Model, options: FinetuneOptions): Run => {
     } catch (error) {
       fail(error);
       throw error;
+    } finally {
+      // Only matters where the iteration was left before its end: the promise is settled otherwise.
+      fail(
+        new ZerothError(
+          `The run was left before its end; its journal in ${out} holds every step.\nGo on with resume: true. To stop a run and keep its weights, abort its signal.`,
+        ),
+      );
     }
   };
 

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ZerothError } from "../errors.js";
 import { encodings, type WritableEncoding, writers } from "../model/encodings.js";
@@ -64,13 +64,20 @@ const loraReader = (model: Model, adapter: string, changes: ReturnType<typeof ch
 /** The weights of a model folder that `full` wrote, in the place of the base's. */
 const fullReader = async (model: Model, folder: string, changes: ReturnType<typeof changeCounter>): Promise<Reader> => {
   const tuned = await load(folder);
+  const pairs = new Map(
+    model.family.parameters.map(({ name }) => {
+      const [before, after] = [model.files.weights.get(name), tuned.files.weights.get(name)];
+      if (before === undefined || after === undefined || String(before.shape) !== String(after.shape)) {
+        throw new ZerothError(`${folder} is not a tuned form of ${model.files.origin.spec}: they differ in ${name}.`);
+      }
+      return [name, { before, after }];
+    }),
+  );
   return async (name) => {
-    const [before, after] = [model.files.weights.get(name), tuned.files.weights.get(name)];
-    if (before === undefined || after === undefined || String(before.shape) !== String(after.shape)) {
-      throw new ZerothError(`${folder} is not a tuned form of ${model.files.origin.spec}: they differ in ${name}.`);
-    }
-    const weight = readTensorSync(after);
-    changes.count(readTensorSync(before), weight);
+    const pair = pairs.get(name);
+    if (pair === undefined) throw new Error(`no tensor ${name}`);
+    const weight = readTensorSync(pair.after);
+    changes.count(readTensorSync(pair.before), weight);
     return weight;
   };
 };
@@ -91,6 +98,13 @@ export const merge = async (model: Model, { adapter, out, dtype = "float32" }: M
   }
   const read = isLora ? loraReader(model, adapter, changes) : await fullReader(model, adapter, changes);
   const { parameters } = model.family;
-  await saveModel(out, model.files, parameters, read, encoding);
+  try {
+    await saveModel(out, model.files, parameters, read, encoding);
+  } catch (error) {
+    // It was empty or not there: what is in it now is half a model.
+    for (const name of existsSync(out) ? readdirSync(out) : [])
+      rmSync(join(out, name), { recursive: true, force: true });
+    throw error;
+  }
   return { out, tensors: parameters.length, survivingChanges: changes.fraction() };
 };

@@ -9,6 +9,8 @@ import type { FinetuneOptions } from "./types.js";
 const names = <T extends string>(table: Readonly<Record<T, unknown>>) => Object.keys(table) as [T, ...T[]];
 const count = z.int().min(1);
 const whole = z.int().min(0);
+/** What fp32 can hold: every number of a step is rounded to it. */
+const LARGEST = 3.4e38;
 
 /** Everything that a run's weights depend on besides model and data, defaults filled in: what the journal's header holds. */
 export const settingsSchema = z.strictObject({
@@ -18,12 +20,12 @@ export const settingsSchema = z.strictObject({
   labels: z.string().nullable(),
   format: z.enum(["completion", "chat"]).nullable(),
   method: z.enum(["lora", "full"]),
-  rank: count,
+  rank: count.max(2 ** 14),
   alpha: z.number().positive(),
   targets: z.union([z.literal("all-linear"), z.array(z.string()).min(1)]),
   optimizer: z.enum(names<OptimizerName>(optimizers)),
-  learningRate: z.number().min(0),
-  epsilon: z.number().positive(),
+  learningRate: z.number().min(0).max(LARGEST),
+  epsilon: z.number().positive().max(LARGEST),
   perturbation: z.enum(names<PerturbationName>(perturbations)),
   queries: count.max(2 ** 20),
   hyperparameters: z.record(z.string(), z.number()),
@@ -112,7 +114,7 @@ export const resolveSettings = (
     optimizer: "mezo",
     learningRate: tuning.learningRate,
     epsilon: tuning.epsilon,
-    perturbation: optimizer.noise,
+    perturbation: optimizer.noises[0],
     queries: 1,
     hyperparameters: {},
     steps: 1000,
@@ -128,7 +130,14 @@ export const resolveSettings = (
     threads,
   };
   const parsed = settingsSchema.safeParse({ ...defaults, ...before, ...given });
-  if (parsed.success) return parsed.data;
+  if (parsed.success) {
+    const { noises, name } = optimizers[parsed.data.optimizer];
+    if (noises.includes(parsed.data.perturbation)) return parsed.data;
+    throw new ZerothError(
+      `--perturbation: the optimizer ${name} learns nothing from ${parsed.data.perturbation} noise. It takes: ${noises.join(", ")}.`,
+      { kind: "usage" },
+    );
+  }
   const [issue] = parsed.error.issues;
   const name = String(issue?.path[0] ?? "options");
   throw new ZerothError(`${optionName(name)}: ${issue?.message ?? "not valid"}.`, { kind: "usage" });

@@ -27,7 +27,8 @@ export const hizoo = defineOptimizer({
   estimator: threePoint,
   options,
   defaults: { adapter: { learningRate: 1e-3, epsilon: 1e-2 }, full: { learningRate: 1e-5, epsilon: 1e-3 } },
-  noise: "gaussian",
+  // Curvature is seen through u² − 1, which is 0 for signs.
+  noises: ["gaussian"],
   shape: (perturbation) => byCurvature(perturbation, "h"),
   states: { h: 1 },
   rule: {

@@ -16,7 +16,7 @@ export const mezo = defineOptimizer({
   estimator: twoSided,
   options,
   defaults: { adapter: { learningRate: 1e-3, epsilon: 1e-2 }, full: { learningRate: 1e-5, epsilon: 1e-3 } },
-  noise: "gaussian",
+  noises: ["gaussian", "rademacher"],
   states: {},
   rule: { weight: sub(mul(input("weight"), scalar("decay")), mul(scalar("learningRate"), input("g"))) },
   scalars: ({ weightDecay }, learningRate) => ({ learningRate, decay: 1 - learningRate * weightDecay }),

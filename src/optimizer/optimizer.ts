@@ -29,8 +29,8 @@ interface Definition<O> {
   readonly options: z.ZodType<O>;
   /** Starting points: for adapters, and for a model's own weights. */
   readonly defaults: { readonly adapter: Tuning; readonly full: Tuning };
-  /** The noise it is published with. */
-  readonly noise: PerturbationName;
+  /** The perturbations that it can learn from; the first is the one it is published with. */
+  readonly noises: readonly [PerturbationName, ...PerturbationName[]];
   /** Shapes the perturbation by the optimizer's states. */
   readonly shape?: (perturbation: Perturbation) => Perturbation;
   /** Element-shaped states and their initial value: 4 bytes a trainable parameter each. */

@@ -4,7 +4,8 @@ import { z } from "zod";
 import { messageOf, ZerothError } from "../errors.js";
 import type { Parameter } from "../model/family.js";
 import { readSafetensorsHeader } from "../model/safetensors.js";
-import type { TensorSource } from "../model/weights.js";
+import { readTensorSync, type TensorSource } from "../model/weights.js";
+import { oneLine } from "../one-line.js";
 import { type LoraConfig, type LoraModule, loraConfig, loraModules, loraNames } from "./lora.js";
 
 /** PEFT's two file names. */
@@ -35,8 +36,13 @@ const readConfig = (file: string): LoraConfig => {
   return parsed.data;
 };
 
-const list = (names: readonly string[]): string =>
-  names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(", ");
+const list = (names: readonly string[]): string => {
+  const shown = names
+    .slice(0, 3)
+    .map((name) => oneLine(name))
+    .join(", ");
+  return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
+};
 
 /**
  * Reads a PEFT LoRA folder and matches it to a model, key by key.
@@ -75,10 +81,18 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
       unknown.length > 0 ? `Keys that match no linear layer: ${list(unknown)}.` : "",
       missing.length > 0 ? `Keys that are missing: ${list(missing)}.` : "",
       misshapen.length > 0 ? `Shapes that differ: ${list(misshapen)}.` : "",
+      tensors.size === 0 ? "The file holds no tensors." : "",
     ].filter((line) => line !== "");
     throw new ZerothError(
-      `${file}: this adapter was made for another model (base: ${config.base_model_name_or_path ?? "not said"}).\n${faults.join(" ")}`,
+      `${file}: this adapter was made for another model (base: ${oneLine(config.base_model_name_or_path ?? "not said")}).\n${faults.join(" ")}`,
     );
+  }
+  for (const source of tensors.values()) {
+    if (!readTensorSync(source).every(Number.isFinite)) {
+      throw new ZerothError(
+        `${file}: ${oneLine(source.name)} holds numbers that are not finite: the training that made it diverged.\nTake an earlier step of it (zeroth replay --step), or train again with a smaller learning rate.`,
+      );
+    }
   }
   return { config, modules, tensors };
 };

@@ -3,6 +3,18 @@ import { ZerothError } from "../errors.js";
 import type { Parameter } from "../model/family.js";
 import { type Method, moduleOf } from "./method.js";
 
+/** A regular expression that compiles; PEFT's are Python's, whose common part is JavaScript's too. */
+const pattern = z.string().refine((source) => {
+  try {
+    new RegExp(source);
+    return true;
+  } catch {
+    return false;
+  }
+}, "not a regular expression");
+/** Absent, as PEFT writes it where a feature is not used. */
+const unused = z.null().optional();
+
 /**
  * The fields of PEFT's `adapter_config.json` that change what the adapter computes. Fields that would change it in a way
  * Zeroth does not build (DoRA, biases, extra saved modules) are refused unless they are at their defaults.
@@ -12,15 +24,19 @@ export const loraConfig = z.looseObject({
   base_model_name_or_path: z.string().nullish(),
   r: z.int().min(1),
   lora_alpha: z.number(),
-  target_modules: z.union([z.string(), z.array(z.string())]).nullish(),
+  target_modules: z.union([pattern, z.array(z.string())]).nullish(),
   use_rslora: z.boolean().nullish(),
-  rank_pattern: z.record(z.string(), z.int().min(1)).nullish(),
-  alpha_pattern: z.record(z.string(), z.number()).nullish(),
+  rank_pattern: z.record(pattern, z.int().min(1)).nullish(),
+  alpha_pattern: z.record(pattern, z.number()).nullish(),
   bias: z.literal("none").nullish(),
   use_dora: z.literal(false).nullish(),
   lora_bias: z.literal(false).nullish(),
   fan_in_fan_out: z.literal(false).nullish(),
-  modules_to_save: z.null().optional(),
+  modules_to_save: unused,
+  layer_replication: unused,
+  trainable_token_indices: unused,
+  target_parameters: unused,
+  alora_invocation_tokens: unused,
 });
 export type LoraConfig = z.infer<typeof loraConfig>;
 

@@ -38,12 +38,20 @@ const folderFor = async (folder: string): Promise<void> => {
   await mkdir(folder, { recursive: true });
 };
 
+/** What PEFT must know of an adapter besides its tensors. */
+export interface AdapterSettings {
+  readonly rank: number;
+  readonly alpha: number;
+  /** As they were given: `q_proj`, or one layer's path. */
+  readonly targets: readonly string[] | "all-linear";
+}
+
 /** Writes a LoRA adapter in PEFT's layout. */
 export const saveAdapter = async (
   folder: string,
   model: OpenModel,
   tensors: readonly Trainable[],
-  { rank, alpha }: { readonly rank: number; readonly alpha: number },
+  { rank, alpha, targets }: AdapterSettings,
   read: Reader,
 ): Promise<void> => {
   await folderFor(folder);
@@ -54,8 +62,8 @@ export const saveAdapter = async (
     bytes: async () => writers.F32(await read(name)),
   }));
   await writeSafetensors(join(folder, ADAPTER_WEIGHTS), entries);
-  const targets = [...new Set(tensors.map(({ name }) => moduleLeaf(name)))];
-  const config = peftConfig(model.origin.spec, rank, alpha, targets);
+  const adapted = targets === "all-linear" ? [...new Set(tensors.map(({ name }) => moduleLeaf(name)))] : targets;
+  const config = peftConfig(model.origin.spec, rank, alpha, adapted);
   await writeFileAtomic(join(folder, ADAPTER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
 };
 
@@ -77,11 +85,12 @@ export const saveModel = async (
     dtype,
     bytes: async () => writers[dtype](await read(name)),
   }));
+  // The weights first: they are what may fail, and a folder without a configuration is no model.
+  await writeSafetensors(join(folder, "model.safetensors"), entries);
   for (const { name, content } of model.sidecars()) await writeFileAtomic(join(folder, name), content);
   const { torch_dtype: _, ...config } = model.config;
   await writeFileAtomic(
     join(folder, "config.json"),
     `${JSON.stringify({ ...config, dtype: configDtypes[dtype] }, null, 2)}\n`,
   );
-  await writeSafetensors(join(folder, "model.safetensors"), entries);
 };

@@ -22,7 +22,10 @@ export interface Evaluation {
 }
 
 /** Whether `a` is a better value than `b`. */
-const isBetter = (metric: Metric, a: number, b: number): boolean => (metric === "accuracy" ? a > b : a < b);
+const isBetter = (metric: Metric, a: number, b: number): boolean => {
+  if (Number.isNaN(b)) return !Number.isNaN(a);
+  return metric === "accuracy" ? a > b : a < b;
+};
 
 /** The best of some evaluations, the earliest when they tie. */
 export const bestOf = (evaluations: readonly Evaluation[]): Evaluation | undefined =>
@@ -75,9 +78,9 @@ export type LoopEvent =
 
 export type Outcome = "finished" | "stopped early" | "interrupted";
 
-const refusal = (record: StepRecord, learningRate: number, epsilon: number): ZerothError =>
+const refusal = ({ step, losses }: StepRecord, learningRate: number, epsilon: number): ZerothError =>
   new ZerothError(
-    `Step ${record.step + 1} was refused: its loss is not finite (${Array.from(record.losses, (loss) => loss.toPrecision(4)).join(", ")}). The weights of the step before are saved.\n` +
+    `Step ${step + 1} was refused: its ${losses.every(Number.isFinite) ? "update" : "loss"} is not finite (${losses.length === 1 ? "loss" : "losses"} ${Array.from(losses, (loss) => loss.toPrecision(4)).join(", ")}). The weights of the step before are saved.\n` +
       `Training has diverged: start again with a smaller --learning-rate (now ${learningRate}; try a tenth of it)\n` +
       `or another --epsilon (now ${epsilon}).`,
   );
@@ -120,7 +123,7 @@ export async function* loop(engine: Engine, plan: LoopPlan): AsyncGenerator<Loop
       update: (update, scalars) => engine.update({ update, scalars }),
     });
     plan.record(record);
-    if (record.refused) throw refusal(record, learningRate, stepper.epsilon);
+    if (record.refused) throw refusal(record, schedule.learningRate, stepper.epsilon);
     await plan.checkpoint(step + 1);
     yield {
       type: "step",

@@ -75,7 +75,7 @@ const result = { lora: "adapter_model.safetensors", full: "model.safetensors" } 
 
 const kinds = [
   { method: "lora", optimizer: "mezo", perturbation: "gaussian", rate: "1e-3", steps: 60, kills: 12 },
-  { method: "full", optimizer: "hizoo", perturbation: "rademacher", rate: "1e-5", steps: 24, kills: 8 },
+  { method: "full", optimizer: "hizoo", perturbation: "gaussian", rate: "1e-5", steps: 24, kills: 8 },
 ] as const;
 
 for (const { method, optimizer, perturbation, rate, steps, kills } of kinds) {

@@ -75,6 +75,63 @@ const replayed = async (run: string, step?: number, of = model, kind: keyof type
 const ofType = <T extends TrainEvent["type"]>(events: readonly TrainEvent[], type: T) =>
   events.filter((event): event is Extract<TrainEvent, { type: T }> => event.type === type);
 
+interface Given {
+  readonly losses?: readonly number[];
+  readonly values?: readonly number[];
+  readonly metric?: "accuracy" | "loss";
+  readonly plan?: Partial<LoopPlan>;
+}
+/** Runs the loop on losses and evaluations that are given, one after the other (the last one again and again). */
+const follow = async ({ losses = [1], values = [0], metric = "accuracy", plan = {} }: Given) => {
+  const records: StepRecord[] = [];
+  const kept: [number, boolean][] = [];
+  const checkpoints: number[] = [];
+  let evaluated = 0;
+  let lossesGiven = 0;
+  let updates = 0;
+  const next = (list: readonly number[], at: number): number => list[Math.min(at, list.length - 1)]!;
+  const engine = {
+    evaluate: async ({ points }: { points: readonly unknown[] }) => points.map(() => []),
+    update: async () => {
+      updates++;
+    },
+  } as unknown as Engine;
+  const steps = loop(engine, {
+    stepper: {
+      estimator: mezoOptimizer.estimator,
+      optimizer: mezoOptimizer.configure({}),
+      seed: 0n,
+      epsilon: 0.25,
+      queries: 1,
+    },
+    schedule: { kind: "constant", learningRate: 0.5, warmup: 0, steps: 12 },
+    from: 0,
+    evaluations: [],
+    evalEvery: 1,
+    patience: 0,
+    signal: undefined,
+    batch: () => ({ runs: [], loss: () => next(losses, lossesGiven++) }),
+    evaluate: async () => ({ metric, value: next(values, evaluated++) }),
+    record: (record) => records.push(record),
+    keep: async ({ step }, best) => {
+      kept.push([step, best]);
+    },
+    checkpoint: async (done) => {
+      checkpoints.push(done);
+    },
+    ...plan,
+  });
+  const end = async () => {
+    for (;;) {
+      const result = await steps.next();
+      if (result.done) return result.value;
+    }
+  };
+  const outcome = await end().catch((error: unknown) => error);
+  return { outcome, records, kept, checkpoints, updates };
+};
+const followLosses = (losses: readonly number[], plan: Partial<LoopPlan>) => follow({ losses, plan });
+
 describe("rows", () => {
   /** What a run says before it does anything. */
   const startOf = async (options: Partial<FinetuneOptions>) => {
@@ -124,10 +181,21 @@ describe("rows", () => {
       finetune(model, { ...small, optimizer: hizoo({ hyperparameters: { smoothing: 2 } }), out }),
     );
     expect(error).toMatchObject({ kind: "usage", message: expect.stringContaining("smoothing") });
+    for (const options of [
+      { optimizer: hizoo({ hyperparameters: { smoothing: 2 } }) },
+      { optimizer: hizoo({ perturbation: "rademacher" }) },
+      { optimizer: mezo({ learningRate: 1e39 }) },
+      { method: lora({ rank: 1e9 }) },
+      { method: lora({ targets: ["c_attn"] }) },
+    ] as const) {
+      const folder = fresh();
+      const { error: early } = await failure(finetune(model, { ...small, ...options, out: folder }));
+      expect(early.kind).toBe("usage");
+      expect(existsSync(folder)).toBe(false);
+    }
     // Whatever was refused, the folder is free for a run.
     expect(readdirSync(join(out, "run"))).toEqual([]);
   });
-  test.todo("hyperparameters out of range leave no folder either (an empty run/ stays today)");
 });
 
 describe("a run", () => {
@@ -257,7 +325,18 @@ describe("a run", () => {
     const { error } = await failure(finetune(model, { ...settings, out }));
     expect(error.message).toContain("--resume");
   });
-  test.todo("left by its consumer (break) closes its engine and settles its result (neither happens today)");
+
+  test("left by its consumer closes what it opened, says so, and can be gone on with", async () => {
+    const left = fresh();
+    const run = finetune(model, { ...settings, out: left });
+    for await (const event of run) if (event.type === "step" && event.step === 3) break;
+    await expect(run.result).rejects.toThrow(/left before its end[\s\S]*resume: true/);
+    await expect(run.save(fresh())).rejects.toThrow(ZerothError);
+    // The lock is gone with it.
+    const { result } = await drive(finetune(model, { ...settings, out: left, resume: true }));
+    expect(result).toMatchObject({ steps: 6, outcome: "finished" });
+    expect(weights(left)).toBe(weights(out));
+  });
 });
 
 describe("early stopping", () => {
@@ -296,7 +375,9 @@ describe("early stopping", () => {
 
 describe("a loss that is not finite", () => {
   const advice = (error: ZerothError, step: number, epsilon: number) => {
-    expect(error.message).toMatch(new RegExp(`^Step ${step} was refused: its loss is not finite \\(NaN, NaN\\)`));
+    expect(error.message).toMatch(
+      new RegExp(`^Step ${step} was refused: its loss is not finite \\(losses NaN, NaN\\)`),
+    );
     expect(error.message).toMatch(/The weights of the step before are saved/);
     expect(error.message).toMatch(/smaller --learning-rate \(now \S+; try a tenth of it\)/);
     expect(error.message).toContain(`another --epsilon (now ${epsilon})`);
@@ -364,66 +445,20 @@ describe("a loss that is not finite", () => {
     expect([weights(out) === after.weights, weights(out) === before.weights]).toEqual([true, false]);
     expect(existsSync(runPaths(out).chart)).toBe(true);
   });
-  test.todo("the message names the rate that was given, 0.001, and not fp32's 0.0010000000474974513 or the schedule's");
-  test.todo("a number of the update that is not finite is not told as a loss that is not (as learning rate 1e39 is)");
+
+  test("the message names the rate that was given, and what was not finite", async () => {
+    const { outcome } = await followLosses([1, Number.NaN], {
+      schedule: { kind: "linear", learningRate: 1e-3, warmup: 4, steps: 12 },
+    });
+    expect(String(outcome)).toMatch(/its loss is not finite \(losses 1\.000, NaN\)[\s\S]*\(now 0\.001; /);
+    // A difference of losses over 2ε that fp32 cannot hold.
+    const wide = await followLosses([3e38, -3e38], {});
+    expect(String(wide.outcome)).toContain("its update is not finite (losses 3.000e+38, -3.000e+38)");
+    expect(wide.updates).toBe(0);
+  });
 });
 
 describe("the loop", () => {
-  interface Given {
-    readonly losses?: readonly number[];
-    readonly values?: readonly number[];
-    readonly metric?: "accuracy" | "loss";
-    readonly plan?: Partial<LoopPlan>;
-  }
-  /** Runs the loop on losses and evaluations that are given, one after the other (the last one again and again). */
-  const follow = async ({ losses = [1], values = [0], metric = "accuracy", plan = {} }: Given) => {
-    const records: StepRecord[] = [];
-    const kept: [number, boolean][] = [];
-    const checkpoints: number[] = [];
-    let evaluated = 0;
-    let lossesGiven = 0;
-    let updates = 0;
-    const next = (list: readonly number[], at: number): number => list[Math.min(at, list.length - 1)]!;
-    const engine = {
-      evaluate: async ({ points }: { points: readonly unknown[] }) => points.map(() => []),
-      update: async () => {
-        updates++;
-      },
-    } as unknown as Engine;
-    const steps = loop(engine, {
-      stepper: {
-        estimator: mezoOptimizer.estimator,
-        optimizer: mezoOptimizer.configure({}),
-        seed: 0n,
-        epsilon: 0.25,
-        queries: 1,
-      },
-      schedule: { kind: "constant", learningRate: 0.5, warmup: 0, steps: 12 },
-      from: 0,
-      evaluations: [],
-      evalEvery: 1,
-      patience: 0,
-      signal: undefined,
-      batch: () => ({ runs: [], loss: () => next(losses, lossesGiven++) }),
-      evaluate: async () => ({ metric, value: next(values, evaluated++) }),
-      record: (record) => records.push(record),
-      keep: async ({ step }, best) => {
-        kept.push([step, best]);
-      },
-      checkpoint: async (done) => {
-        checkpoints.push(done);
-      },
-      ...plan,
-    });
-    const end = async () => {
-      for (;;) {
-        const result = await steps.next();
-        if (result.done) return result.value;
-      }
-    };
-    const outcome = await end().catch((error: unknown) => error);
-    return { outcome, records, kept, checkpoints, updates };
-  };
   const bestSteps = (kept: readonly (readonly [number, boolean])[]) =>
     kept.filter(([, best]) => best).map(([step]) => step);
 
@@ -448,7 +483,14 @@ describe("the loop", () => {
     expect(bestOf([at(1, "loss", 3), at(2, "loss", 2), at(3, "loss", 2)])?.step).toBe(2);
     expect(bestOf([at(1, "accuracy", 3), at(2, "accuracy", 4), at(3, "accuracy", 4)])?.step).toBe(2);
   });
-  test.todo("an evaluation that is NaN is never the best (the first one stays so for ever today)");
+
+  test("takes an evaluation that is NaN for the worst", async () => {
+    for (const metric of ["loss", "accuracy"] as const) {
+      const at = (step: number, value: number): Evaluation => ({ step, metric, value });
+      expect(bestOf([at(1, Number.NaN), at(2, 0.5), at(3, Number.NaN)])?.step).toBe(2);
+      expect(bestOf([at(1, Number.NaN), at(2, Number.NaN)])?.step).toBe(1);
+    }
+  });
 
   test("evaluates when it is due and after the last step, and once what a killed run still owes", async () => {
     const steps = async (plan: Partial<LoopPlan>) => (await follow({ plan })).kept.map(([step]) => step);

@@ -263,7 +263,7 @@ describe.each(names)("%s", (name) => {
       ["lora", adapter],
       ["full", full],
     ] as const) {
-      const perturbation = optimizers[name].noise;
+      const [perturbation] = optimizers[name].noises;
       expect(resolveSettings({ optimizer: name, method }, 1)).toMatchObject({ ...tuning, perturbation });
       expect(resolveSettings({ optimizer: name, method, learningRate: 0.5 }, 1)).toMatchObject({
         learningRate: 0.5,

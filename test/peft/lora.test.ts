@@ -98,7 +98,7 @@ describe("what is written", () => {
     const folder = fresh();
     const { tensors } = methodOf(targets);
     const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
-    await saveAdapter(folder, model.files, tensors, { rank: 4, alpha: 6 }, async (name) =>
+    await saveAdapter(folder, model.files, tensors, { rank: 4, alpha: 6, targets }, async (name) =>
       wave(shapes.get(name)!, 1, name.length),
     );
     return folder;
@@ -203,7 +203,7 @@ describe("what it computes", () => {
       folder,
       model.files,
       method.tensors,
-      { rank: 4, alpha: 16 },
+      { rank: 4, alpha: 16, targets: "all-linear" },
       async (name) => (await engine.read(name)).data,
     );
     const live = await logitsOf(engine);
@@ -333,6 +333,11 @@ describe("refuses", () => {
     ["biases of B", { ...good, lora_bias: true }, "lora_bias"],
     ["transposed weights", { ...good, fan_in_fan_out: true }, "fan_in_fan_out"],
     ["whole modules saved beside", { ...good, modules_to_save: ["lm_head"] }, "modules_to_save"],
+    ["layers used more than once", { ...good, layer_replication: [[0, 4]] }, "layer_replication"],
+    ["an adapter that tokens switch on", { ...good, alora_invocation_tokens: [1] }, "alora_invocation_tokens"],
+    ["a rank's pattern that is none", { ...good, rank_pattern: { "(": 4 } }, "rank_pattern"],
+    ["an alpha's pattern that is none", { ...good, alpha_pattern: { "[": 4 } }, "alpha_pattern"],
+    ["targets' pattern that is none", { ...good, target_modules: "(" }, "target_modules"],
   ];
   test.each(configs)("%s", async (_, config, part) => {
     const { message } = await refusal(config);
@@ -365,7 +370,6 @@ describe("refuses", () => {
 
   test("any other value in a field, in words, or reads it", async () => {
     const folder = await writeAdapter(good, both);
-    // The patterns' keys are left out: see the todo below.
     const fields = ["peft_type", "base_model_name_or_path", "r", "lora_alpha", "target_modules", "use_rslora", "bias"];
     const values = fc.oneof(fc.jsonValue(), fc.double(), fc.integer(), fc.constantFrom("LORA", "none", true, false));
     fc.assert(
@@ -380,8 +384,24 @@ describe("refuses", () => {
       }),
     );
   });
-  test.todo("a rank_pattern or alpha_pattern whose key is no regular expression (a SyntaxError today)");
-  test.todo("aLoRA's alora_invocation_tokens, which change what the adapter computes (ignored today)");
-  test.todo("line breaks and escape codes in a key or base name of the file (shown as they are today)");
-  test.todo("NaN among an adapter's weights (evaluated and merged without a word today)");
+
+  test("line breaks and escape codes of the file, which its message does not repeat", async () => {
+    const { message } = await refusal(
+      { ...good, base_model_name_or_path: "some\n\u001b[31mbase" },
+      { ...both, "a\nb\n\u001b[2Jc.weight": [3] },
+    );
+    expect(message).toContain("base: some [31mbase");
+    expect(message).toContain("a b [2Jc.weight");
+    expect(message).not.toContain("\u001b");
+  });
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])("%d among its weights, by the tensor's name", async (value) => {
+    const folder = await writeAdapter(good, both);
+    const file = join(folder, "adapter_model.safetensors");
+    const bytes = readFileSync(file);
+    bytes.writeFloatLE(value, bytes.length - 4);
+    writeFileSync(file, bytes);
+    const last = Object.keys(both).sort().at(-1)!;
+    expect(() => readAdapter(folder, model.family.parameters)).toThrow(`${last} holds numbers that are not finite`);
+  });
 });

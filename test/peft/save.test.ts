@@ -1,5 +1,14 @@
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
@@ -193,7 +202,7 @@ describe("merge", () => {
     const model = await load(seedling);
     const adapter = await temporaryFolder();
     const { tensors } = loraMethod(loraModules({ peft_type: "LORA", r: 1, lora_alpha: 1 }, model.family.parameters));
-    await saveAdapter(adapter, model.files, tensors, { rank: 1, alpha: 1 }, async (name) => {
+    await saveAdapter(adapter, model.files, tensors, { rank: 1, alpha: 1, targets: "all-linear" }, async (name) => {
       const { shape } = tensors.find((tensor) => tensor.name === name)!;
       // At most 2⁻¹⁸ a weight: far below bfloat16's spacing for most of them.
       return new Float32Array(shape[0]! * shape[1]!).fill(2 ** -9);
@@ -239,7 +248,22 @@ describe("merge", () => {
     await expect(merge(await load(seedling), { adapter, out: folder })).rejects.toThrow("another model");
     expect(existsSync(folder)).toBe(false);
   });
-  test.todo("a tuned folder of another model leaves nothing in --out (its tokenizer and config stay today)");
+
+  test("what fails leaves nothing in the folder: a tuned model of other shapes, and weights that end too early", async () => {
+    const model = await load(await writeModel());
+    const folder = await out();
+    await expect(merge(model, { adapter: seedling, out: folder })).rejects.toThrow("is not a tuned form of");
+    expect(existsSync(folder)).toBe(false);
+
+    const tuned = await writeModel();
+    const narrow = await out();
+    const weights = join(tuned, "model.safetensors");
+    const read = merge(model, { adapter: tuned, out: narrow });
+    // Cut while it is read: every name and shape was right when it was opened.
+    truncateSync(weights, statSync(weights).size - 4);
+    await expect(read).rejects.toThrow();
+    expect(existsSync(narrow) ? readdirSync(narrow) : []).toEqual([]);
+  });
 });
 
 describe("what fails to be written", () => {
@@ -272,7 +296,7 @@ describe("what fails to be written", () => {
     const folder = await temporaryFolder();
     const path = join(folder, "adapter_model.safetensors");
     mkdirSync(join(path, "in the way"), { recursive: true });
-    const save = saveAdapter(folder, files, [], { rank: 1, alpha: 1 }, fails);
+    const save = saveAdapter(folder, files, [], { rank: 1, alpha: 1, targets: "all-linear" }, fails);
     await expect(save).rejects.toMatchObject({ name: "ZerothError", message: expect.stringContaining(path) });
     expect(readdirSync(folder)).toEqual(["adapter_model.safetensors"]);
   });
@@ -296,7 +320,7 @@ test("equal adapters give equal bytes, in whatever order their tensors come", as
     [first, tensors],
     [second, tensors.toReversed()],
   ] as const) {
-    await saveAdapter(folder, model.files, order, { rank: 2, alpha: 4 }, async (name) => {
+    await saveAdapter(folder, model.files, order, { rank: 2, alpha: 4, targets: "all-linear" }, async (name) => {
       const { shape } = tensors.find((tensor) => tensor.name === name)!;
       return new Float32Array(shape[0]! * shape[1]!).fill(name.length);
     });
