@@ -5,6 +5,7 @@ const report = process.env.ZEROTH_TEST_REPORT;
 
 export default defineConfig({
   test: {
+    setupFiles: ["test/setup.ts"],
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     projects: [
       {

@@ -18,8 +18,6 @@ import { decodeModel, encodeModel } from "../../src/graph/onnx.js";
 import { bytes, type Chunks, fields, float, int, join, message, packed, text } from "../../src/graph/protobuf.js";
 import { temporaryFolder } from "../model/tiny.js";
 
-fc.configureGlobal({ seed: 9 });
-
 const hex = (content: Uint8Array): string => Buffer.from(content).toString("hex");
 
 /** The messages that a field can be added to, with the numbers of the fields that Zeroth reads there. */
