@@ -15,8 +15,8 @@ const asset = (name: string): string => fileURLToPath(new URL(`../../../assets/$
 /** The task: how the child in a one-sentence story felt. */
 const task = { prompt: "{text} {name} was so", options: " sad, happy", labels: "sad,happy" };
 /** Method and optimizer are at their defaults: LoRA of rank 8 on queries and values, MeZO. */
-const training = { method: lora(), optimizer: mezo(), batchSize: 12, devRows: 0 };
-const STEPS = 500;
+const training = { method: lora(), optimizer: mezo(), batchSize: 16, devRows: 0 };
+const STEPS = 600;
 
 /** Lies in a folder that a quickstart made: such a folder, and no other, is made anew by the next one. */
 const MARK = ".zeroth-quickstart";
