@@ -7,6 +7,7 @@ import { packs } from "../batch/pack.js";
 import { chooseTask } from "../data/choose.js";
 import { dataFile, readRows } from "../data/rows.js";
 import { batchOrder, splitRows } from "../data/split.js";
+import { valuesOf } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
 import type { ProgramPlan } from "../engine/protocol.js";
 import { ZerothError } from "../errors.js";
@@ -80,10 +81,13 @@ const hashOf = (value: unknown): string => createHash("sha256").update(JSON.stri
 /** Saves what a method trained: an adapter folder, or a whole model folder. */
 export const saverOf =
   (model: Model, settings: Settings, method: Method): RunPlan["save"] =>
-  (engine, folder) =>
-    settings.method === "full"
-      ? saveModel(folder, model.files, method.tensors, async (name) => (await engine.read(name)).data)
-      : saveAdapter(folder, model.files, method.tensors, settings, async (name) => (await engine.read(name)).data);
+  (engine, folder) => {
+    const shapes = new Map(method.tensors.map(({ name, shape }) => [name, shape]));
+    const read = (name: string) => valuesOf(engine, { name, shape: shapes.get(name) ?? [] });
+    return settings.method === "full"
+      ? saveModel(folder, model.files, method.tensors, read)
+      : saveAdapter(folder, model.files, method.tensors, settings, read);
+  };
 
 /** Training rows made into tokens before the first step, to see whether they fit the context. */
 const LOOKED_AT = 512;

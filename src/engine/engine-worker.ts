@@ -32,15 +32,9 @@ const answer = async ({ call, argument }: Message): Promise<unknown> => {
   return (host.calls[call] as (argument: unknown) => Promise<unknown>)(argument);
 };
 
-/** Tensors read out of the engine are handed over, not copied. */
+/** Values read out of the engine are handed over, not copied. */
 const handedOver = (value: unknown): ArrayBuffer[] =>
-  typeof value === "object" &&
-  value !== null &&
-  "data" in value &&
-  value.data instanceof Float32Array &&
-  value.data.buffer instanceof ArrayBuffer
-    ? [value.data.buffer]
-    : [];
+  value instanceof Float32Array && value.buffer instanceof ArrayBuffer ? [value.buffer] : [];
 
 // One request at a time, in order: the runtime and the kernels share the weights.
 let last: Promise<void> = Promise.resolve();

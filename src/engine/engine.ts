@@ -2,7 +2,7 @@ import { Worker } from "node:worker_threads";
 import { ZerothError } from "../errors.js";
 import { workerUrl } from "../worker-url.js";
 import type { Answer, Message } from "./engine-worker.js";
-import type { Calls, EnginePlan } from "./protocol.js";
+import type { Calls, EnginePlan, Held } from "./protocol.js";
 
 /** The model, its runtime and its weights, in a thread of their own: the runtime blocks the thread that calls it. */
 export interface Engine extends Calls {
@@ -58,7 +58,7 @@ export const startEngine = async (plan: EnginePlan): Promise<Engine> => {
     evaluate: typed("evaluate"),
     update: typed("update"),
     replay: typed("replay"),
-    names: typed("names"),
+    held: typed("held"),
     read: typed("read"),
     write: typed("write"),
     walkSeconds: typed("walkSeconds"),
@@ -68,3 +68,12 @@ export const startEngine = async (plan: EnginePlan): Promise<Engine> => {
     },
   };
 };
+
+/** Elements that leave an engine at a time: no tensor is held twice. */
+const PIECE = 2 ** 20;
+
+/** The values of a tensor that an engine holds, a piece at a time. */
+export async function* valuesOf(engine: Engine, { name, shape }: Held): AsyncGenerator<Float32Array> {
+  const size = shape.reduce((product, dim) => product * dim, 1);
+  for (let start = 0; start < size; start += PIECE) yield engine.read({ name, start, count: PIECE });
+}

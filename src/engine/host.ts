@@ -150,15 +150,14 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
         trainables?.settle();
       });
     },
-    names: async () => [...stored.keys()],
-    async read(name) {
-      const { shape, slab } = find(name);
+    held: async () => [...stored].map(([name, { shape }]) => ({ name, shape })),
+    async read({ name, start, count }) {
       timed(() => trainables?.settle());
-      return { name, shape, data: new Float32Array(slab.buffer.slice(0)) };
+      return new Float32Array(find(name).slab.buffer).slice(start, start + count);
     },
-    async write({ name, data }) {
+    async write({ name, start, data }) {
       timed(() => trainables?.settle());
-      new Float32Array(find(name).slab.buffer).set(data);
+      new Float32Array(find(name).slab.buffer).set(data, start);
     },
     walkSeconds: async () => walkSeconds,
   };

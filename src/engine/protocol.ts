@@ -55,10 +55,10 @@ export interface Run {
 /** What a replay applies, step after step: the points a step visited and the updates it made. */
 export type Move = { readonly visit: readonly Point[] } | { readonly update: Update; readonly scalars: Scalars };
 
-export interface TensorData {
+/** A tensor that the engine holds: a trainable weight by its name, or a state of it as `name#state`. */
+export interface Held {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly data: Float32Array;
 }
 
 /** What an engine can be asked. Requests are answered in order. */
@@ -67,10 +67,11 @@ export interface Calls {
   evaluate(request: { points: readonly Point[]; runs: readonly Run[] }): Promise<readonly (readonly Float32Array[])[]>;
   update(request: { update: Update; scalars: Scalars }): Promise<void>;
   replay(moves: readonly Move[]): Promise<void>;
-  /** Names of the tensors that a snapshot holds: trainable weights, then states as `name#state`. */
-  names(): Promise<readonly string[]>;
-  read(name: string): Promise<TensorData>;
-  write(tensor: { name: string; data: Float32Array }): Promise<void>;
+  /** What a snapshot holds. */
+  held(): Promise<readonly Held[]>;
+  /** Elements `start` … of a tensor, at most `count` of them. */
+  read(slice: { name: string; start: number; count: number }): Promise<Float32Array>;
+  write(slice: { name: string; start: number; data: Float32Array }): Promise<void>;
   /** Seconds spent in walks over the weights so far. */
   walkSeconds(): Promise<number>;
 }

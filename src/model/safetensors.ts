@@ -100,8 +100,8 @@ export interface TensorToWrite {
   readonly name: string;
   readonly shape: readonly number[];
   readonly dtype: WritableEncoding;
-  /** Its bytes, asked for when their turn comes. */
-  bytes(): Promise<Uint8Array> | Uint8Array;
+  /** Its bytes, whole or a piece at a time, asked for when their turn comes. */
+  bytes(): Promise<Uint8Array> | Uint8Array | AsyncIterable<Uint8Array>;
 }
 
 /** Data starts at a multiple of this, so that the runtime can map fp32 where it lies. */
@@ -133,9 +133,12 @@ export const writeSafetensors = async (
     yield Buffer.concat([text, Buffer.alloc(padded - text.length, " ")]);
     for (const { name, shape, dtype, bytes } of sorted) {
       const data = await bytes();
-      if (data.length !== elementsOf(shape) * encodings[dtype].blockBytes)
-        throw new RangeError(`${name}: ${data.length} bytes`);
-      yield data;
+      let length = 0;
+      for await (const piece of data instanceof Uint8Array ? [data] : data) {
+        length += piece.length;
+        yield piece;
+      }
+      if (length !== elementsOf(shape) * encodings[dtype].blockBytes) throw new RangeError(`${name}: ${length} bytes`);
     }
   };
   await writeFileAtomic(path, chunks());

@@ -8,8 +8,14 @@ import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter.js";
 import { moduleLeaf } from "./lora.js";
 import type { Trainable } from "./method.js";
 
-/** Reads a trained tensor out of wherever it lives. */
-export type Reader = (name: string) => Promise<Float32Array>;
+/** Reads a tensor's values out of wherever they live, whole or a piece at a time. */
+export type Reader = (name: string) => Promise<Float32Array> | AsyncIterable<Float32Array>;
+
+/** A tensor's bytes in the type that they are saved in. */
+async function* encoded(values: ReturnType<Reader>, dtype: WritableEncoding): AsyncGenerator<Uint8Array> {
+  const given = await values;
+  for await (const piece of given instanceof Float32Array ? [given] : given) yield writers[dtype](piece);
+}
 
 /** The configuration of an adapter as PEFT writes it, keys sorted: equal adapters give equal bytes. */
 const peftConfig = (base: string, rank: number, alpha: number, targets: readonly string[]) => ({
@@ -59,7 +65,7 @@ export const saveAdapter = async (
     name,
     shape,
     dtype: "F32" as const,
-    bytes: async () => writers.F32(await read(name)),
+    bytes: () => encoded(read(name), "F32"),
   }));
   await writeSafetensors(join(folder, ADAPTER_WEIGHTS), entries);
   const adapted = targets === "all-linear" ? [...new Set(tensors.map(({ name }) => moduleLeaf(name)))] : targets;
@@ -83,7 +89,7 @@ export const saveModel = async (
     name,
     shape,
     dtype,
-    bytes: async () => writers[dtype](await read(name)),
+    bytes: () => encoded(read(name), dtype),
   }));
   // The weights first: they are what may fail, and a folder without a configuration is no model.
   await writeSafetensors(join(folder, "model.safetensors"), entries);

@@ -1,4 +1,4 @@
-import type { Engine } from "../engine/engine.js";
+import { type Engine, valuesOf } from "../engine/engine.js";
 import type { Move } from "../engine/protocol.js";
 import { ZerothError } from "../errors.js";
 import type { Journal } from "./journal.js";
@@ -8,10 +8,10 @@ import { movesOf, type Stepper } from "./step.js";
 /** Steps posted to the engine at a time: a walk over the weights carries many, and messages stay small. */
 const STRETCH = 64;
 
-/** Saves the trainable weights and the optimizer's states as they are after `step` steps, one tensor in memory at a time. */
+/** Saves the trainable weights and the optimizer's states as they are after `step` steps, a piece in memory at a time. */
 export const saveSnapshot = async (engine: Engine, folder: string, step: number): Promise<void> => {
   const tensors = async function* () {
-    for (const name of await engine.names()) yield engine.read(name);
+    for (const tensor of await engine.held()) yield { ...tensor, data: valuesOf(engine, tensor) };
   };
   await writeSnapshot(folder, step, tensors());
 };
@@ -63,7 +63,7 @@ export const restoreRun = async (
   if (snapshots !== undefined) {
     const snapshot = await newestSnapshot(snapshots, to);
     if (snapshot !== undefined) {
-      for await (const { name, data } of readSnapshot(snapshot.path)) await engine.write({ name, data });
+      for await (const { name, data } of readSnapshot(snapshot.path)) await engine.write({ name, start: 0, data });
       from = snapshot.step;
     }
   }

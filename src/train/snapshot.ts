@@ -20,12 +20,16 @@ export interface SnapshotTensor {
   readonly data: Float32Array;
 }
 
+/** The same, its values given a piece at a time. */
+export interface TensorToSnapshot extends Omit<SnapshotTensor, "data"> {
+  readonly data: AsyncIterable<Float32Array> | Iterable<Float32Array>;
+}
+
 /** Not `.safetensors`: what tools find in a run's folder is the result. */
 const ENDING = ".snapshot";
 const MAGIC = Uint8Array.from([..."ZSNAPSH"].map((letter) => letter.charCodeAt(0)).concat(1));
 const LARGEST_JSON = 2 ** 16;
 const SLICE = 2 ** 22;
-const NONE = new Uint8Array(0);
 
 const startSchema = z.strictObject({ step: z.int().min(0) });
 const tensorSchema = z.strictObject({ name: z.string(), shape: z.array(z.int().min(0)) });
@@ -37,29 +41,38 @@ const u32 = (value: number): Uint8Array => {
   return bytes;
 };
 
-function* section(entry: object, data: Uint8Array = NONE): Generator<Uint8Array> {
+async function* section(entry: object, data: TensorToSnapshot["data"] = []): AsyncGenerator<Uint8Array> {
   const text = Buffer.from(JSON.stringify(entry));
   yield u32(text.length);
   yield text;
   let crc = crc32(text);
-  for (let start = 0; start < data.length; start += SLICE) {
-    const slice = data.subarray(start, start + SLICE);
-    crc = crc32(slice, crc);
-    yield slice;
+  for await (const values of data) {
+    const bytes = bytesOf(values);
+    crc = crc32(bytes, crc);
+    yield bytes;
   }
   yield u32(crc);
 }
 
+/** Passes a tensor's values on, and throws where there are more or fewer than its shape says. */
+async function* counted({ name, shape, data }: TensorToSnapshot): AsyncGenerator<Float32Array> {
+  let found = 0;
+  for await (const values of data) {
+    found += values.length;
+    yield values;
+  }
+  if (elements(shape) !== found) throw new RangeError(`${name} has ${found} elements, its shape [${shape}]`);
+}
+
 const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
-async function* file(step: number, tensors: AsyncIterable<SnapshotTensor>): AsyncGenerator<Uint8Array> {
+async function* file(step: number, tensors: AsyncIterable<TensorToSnapshot>): AsyncGenerator<Uint8Array> {
   yield MAGIC;
   yield* section({ step });
   let end = 0;
-  for await (const { name, shape, data } of tensors) {
-    if (elements(shape) !== data.length)
-      throw new RangeError(`${name} has ${data.length} elements, its shape [${shape}]`);
-    yield* section({ name, shape }, bytesOf(data));
+  for await (const tensor of tensors) {
+    const { name, shape } = tensor;
+    yield* section({ name, shape }, counted(tensor));
     end += 1;
   }
   yield* section({ end });
@@ -79,7 +92,7 @@ const list = async (folder: string): Promise<readonly { path: string; step: numb
 
 /**
  * Saves the tensors as they are after `step` steps, and removes all snapshots but the latest `keep`, this one included. Only
- * one tensor at a time is in memory. The journal must be synced up to `step` first.
+ * a piece of a tensor at a time is in memory. The journal must be synced up to `step` first.
  *
  * @returns the snapshot's path
  * @throws ZerothError when the disk is full; earlier snapshots are then untouched
@@ -87,7 +100,7 @@ const list = async (folder: string): Promise<readonly { path: string; step: numb
 export const writeSnapshot = async (
   folder: string,
   step: number,
-  tensors: AsyncIterable<SnapshotTensor>,
+  tensors: AsyncIterable<TensorToSnapshot>,
   keep = 2,
 ): Promise<string> => {
   const path = join(folder, `step-${step}${ENDING}`);

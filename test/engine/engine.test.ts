@@ -59,7 +59,9 @@ const losses = async (engine: Engine, points: Parameters<Engine["evaluate"]>[0][
   );
 const weightsOf = async (engine: Engine): Promise<Map<string, Float32Array>> => {
   const out = new Map<string, Float32Array>();
-  for (const name of await engine.names()) out.set(name, (await engine.read(name)).data);
+  for (const { name, shape } of await engine.held()) {
+    out.set(name, await engine.read({ name, start: 0, count: shape.reduce((a, b) => a * b, 1) }));
+  }
   return out;
 };
 const lora = () =>
@@ -116,7 +118,7 @@ describe("full, in place", () => {
     expect(model.family.parameters.filter(({ shape }) => shape[0] === 2048)).toHaveLength(1);
     const one = model.family.parameters.filter(({ name }) => name.endsWith("layers.0.mlp.up_proj.weight"));
     const engine = await open(fullMethod(one));
-    expect(await engine.names()).toEqual(one.map(({ name }) => name));
+    expect(await engine.held()).toEqual(one.map(({ name, shape }) => ({ name, shape })));
   });
 
   test("agrees with perturbed copies to rounding", { timeout: 60_000 }, async () => {
@@ -170,18 +172,18 @@ test("the projected gradient is the directional derivative, and its mean over di
   } as Method).catch(() => undefined);
   // A must exist too; when a lone B cannot be trained the whole pair is, and A's gradient is zero since B is.
   const oracle = engine ?? (await open(whole));
-  const size = (await oracle.read(name)).data.length;
+  const size = (await oracle.read({ name, start: 0, count: 2 ** 30 })).length;
   const start = new Float32Array(size);
   const lossAt = async (i: number, h: number): Promise<number> => {
     const moved = start.slice();
     moved[i]! += h;
-    await oracle.write({ name, data: moved });
+    await oracle.write({ name, start: 0, data: moved });
     const [loss] = await losses(oracle, [[]]);
     return loss!;
   };
   const gradient = new Float64Array(size);
   for (let i = 0; i < size; i++) gradient[i] = ((await lossAt(i, 0.02)) - (await lossAt(i, -0.02))) / 0.04;
-  await oracle.write({ name, data: start });
+  await oracle.write({ name, start: 0, data: start });
 
   const draws = 300;
   const id = tensorId(name);

@@ -3,11 +3,22 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ZerothError } from "../../src/errors.js";
-import { newestSnapshot, readSnapshot, type SnapshotTensor, writeSnapshot } from "../../src/train/snapshot.js";
+import {
+  newestSnapshot,
+  readSnapshot,
+  type SnapshotTensor,
+  type TensorToSnapshot,
+  writeSnapshot,
+} from "../../src/train/snapshot.js";
 import { temporary } from "./folder.js";
 
-async function* from(tensors: readonly SnapshotTensor[]): AsyncGenerator<SnapshotTensor> {
-  yield* tensors;
+/** Values in pieces of three, as an engine gives them in larger ones. */
+function* inPieces(data: Float32Array): Generator<Float32Array> {
+  const size = data.length > 1000 ? 2 ** 18 : 3;
+  for (let start = 0; start < data.length; start += size) yield data.subarray(start, start + size);
+}
+async function* from(tensors: readonly SnapshotTensor[]): AsyncGenerator<TensorToSnapshot> {
+  for (const tensor of tensors) yield { ...tensor, data: inPieces(tensor.data) };
 }
 
 const collect = async (path: string): Promise<readonly SnapshotTensor[]> => {
