@@ -6,8 +6,11 @@ export const lora = (options: Omit<Extract<MethodChoice, { kind: "lora" }>, "kin
   ...options,
 });
 
-/** Every parameter of the model. */
-export const full = (): MethodChoice => ({ kind: "full" });
+/** Every parameter of the model, or of a range of its blocks. */
+export const full = (options: Omit<Extract<MethodChoice, { kind: "full" }>, "kind"> = {}): MethodChoice => ({
+  kind: "full",
+  ...options,
+});
 
 /** MeZO: two-sided SPSA and zeroth-order SGD (arXiv 2305.17333). */
 export const mezo = (options: Omit<OptimizerChoice, "name"> = {}): OptimizerChoice => ({ name: "mezo", ...options });

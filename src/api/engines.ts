@@ -2,8 +2,8 @@ import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Engine, startEngine } from "../engine/engine.js";
-import { buildForward, type Forward } from "../engine/plan.js";
-import type { ProgramPlan } from "../engine/protocol.js";
+import { buildForward, type Extent, type Forward } from "../engine/plan.js";
+import type { ProgramPlan, Resident } from "../engine/protocol.js";
 import type { Head } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
 import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
@@ -13,7 +13,7 @@ import { load, type Model } from "./load.js";
 import type { RuntimeChoice } from "./types.js";
 
 /** Nothing trainable, nothing added: the model as it is. */
-const plain: Method = { kind: "full", placement: "in-place", tensors: [] };
+const plain: Method = { kind: "full", placement: "in-place", firstLayer: 0, tensors: [] };
 
 export const threadsOf = (threads: number | undefined): number => threads ?? availableParallelism();
 
@@ -27,27 +27,39 @@ export interface EngineChoice {
   readonly adapter?: ReadonlyMap<string, TensorSource>;
   readonly threads?: number | undefined;
   readonly device?: "cpu" | "webgpu" | undefined;
+  /** MiB of memory for the hidden states of training rows, where the first blocks are frozen. */
+  readonly prefixCache?: number | undefined;
 }
+
+const PREFIX_CACHE_MIB = 256;
 
 /** An engine for a model with a trainable set and, for training, an optimizer's program. */
 export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> => {
   const { method, program, adapter, seed = 0n } = choice;
-  const build = (head: Head): Forward =>
+  // Cut only where steps are taken: a prefix is worth nothing to a model that runs each row once.
+  const start = program === undefined ? 0 : method.firstLayer;
+  const build = (extent: Extent): Forward =>
     buildForward({
       family: model.family,
       weights: model.files.weights,
-      head,
+      extent,
       method,
       trainable: program !== undefined,
       seed,
       ...(adapter === undefined ? {} : { adapter }),
     });
-  const forwards = heads.map((head) => [head, build(head)] as const);
-  const { folder, residents } = forwards[0]?.[1] ?? build("tokens");
+  const graphs = heads.map((head) => [head, build({ head, start })] as const);
+  const before = start === 0 ? undefined : build({ end: start });
+  const forwards = [...graphs.map(([, forward]) => forward), ...(before === undefined ? [] : [before])];
+  const residents = new Map(
+    forwards.flatMap((forward) => forward.residents.map((tensor): [string, Resident] => [tensor.name, tensor])),
+  );
+  const budget = (choice.prefixCache ?? PREFIX_CACHE_MIB) * 2 ** 20;
   return startEngine({
-    graphs: Object.fromEntries(forwards.map(([head, { graph }]) => [head, graph])),
-    folder,
-    residents,
+    graphs: Object.fromEntries(graphs.map(([head, { graph }]) => [head, graph])),
+    ...(before === undefined ? {} : { prefix: { graph: before.graph, width: model.family.width, budget } }),
+    folder: forwards[0]?.folder ?? ".",
+    residents: [...residents.values()],
     placement: method.placement,
     threads: threadsOf(choice.threads),
     device: choice.device ?? "cpu",

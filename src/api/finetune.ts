@@ -13,11 +13,12 @@ import type { ProgramPlan } from "../engine/protocol.js";
 import { ZerothError } from "../errors.js";
 import { KERNEL_VERSION } from "../kernels/walk.js";
 import { fingerprint, hashWeights } from "../model/open.js";
+import { readTensorSync } from "../model/weights.js";
 import { lossOf } from "../objective/objective.js";
 import { optimizers } from "../optimizer/optimizers.js";
 import { fullMethod } from "../peft/full.js";
 import { loraMethod, loraModules } from "../peft/lora.js";
-import type { Method } from "../peft/method.js";
+import { inLayers, type Method } from "../peft/method.js";
 import { saveAdapter, saveModel } from "../peft/save.js";
 import { perturbations } from "../perturbation/perturbations.js";
 import { PHILOX_ROUNDS } from "../random/philox.js";
@@ -30,6 +31,7 @@ import { openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
 import type { Model } from "./load.js";
+import { prefetcher, type RowPack } from "./prefetch.js";
 import { freeSettings, resolveSettings, type Settings, said } from "./settings.js";
 import type { FinetuneOptions, FinetuneResult, Run, TrainEvent } from "./types.js";
 
@@ -43,7 +45,12 @@ const versions = {
 
 /** The trainable set that settings name, on a model. */
 export const methodOf = (model: Model, settings: Settings): Method => {
-  const { parameters } = model.family;
+  const { layers } = settings;
+  const last = model.family.layers - 1;
+  if (layers !== null && (layers[0] > layers[1] || layers[1] > last)) {
+    throw new ZerothError(`--layers ${layers.join("..")}: the model's blocks are 0..${last}.`, { kind: "usage" });
+  }
+  const parameters = inLayers(model.family.parameters, layers);
   if (settings.method === "full") return fullMethod(parameters);
   const { rank, alpha, targets } = settings;
   return loraMethod(
@@ -78,14 +85,23 @@ const copyResult = async (from: string, to: string): Promise<void> => {
 
 const hashOf = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
 
+const frozen = async (model: Model, name: string): Promise<Float32Array> => {
+  const source = model.files.weights.get(name);
+  if (source === undefined) throw new Error(`no tensor ${name}`);
+  return readTensorSync(source);
+};
+
 /** Saves what a method trained: an adapter folder, or a whole model folder. */
 export const saverOf =
   (model: Model, settings: Settings, method: Method): RunPlan["save"] =>
   (engine, folder) => {
-    const shapes = new Map(method.tensors.map(({ name, shape }) => [name, shape]));
-    const read = (name: string) => valuesOf(engine, { name, shape: shapes.get(name) ?? [] });
+    const trained = new Map(method.tensors.map(({ name, shape }) => [name, shape]));
+    const read = (name: string) => {
+      const shape = trained.get(name);
+      return shape === undefined ? frozen(model, name) : valuesOf(engine, { name, shape });
+    };
     return settings.method === "full"
-      ? saveModel(folder, model.files, method.tensors, read)
+      ? saveModel(folder, model.files, model.family.parameters, read)
       : saveAdapter(folder, model.files, method.tensors, settings, read);
   };
 
@@ -129,11 +145,29 @@ const prepare = async (
   const objective = objectiveOf(task);
 
   const order = batchOrder(train.length, settings.batchSize, BigInt(settings.seed));
+  const packsOf = (step: number): readonly RowPack[] => {
+    const rows = order(step);
+    let from = 0;
+    return packs(rows.map(treeAt), { head: objective.head }).map((pack) => {
+      const start = from;
+      from += pack.trees.length;
+      return { pack, rows: rows.slice(start, from) };
+    });
+  };
+  const runWith = ({ pack, rows }: RowPack) =>
+    method.firstLayer === 0 ? runOf(model.family, pack) : runOf(model.family, pack, rows);
+  const prefetch = method.firstLayer === 0 ? undefined : prefetcher(train.length, order, packsOf, runWith);
   const batch = (step: number): Batch => {
-    const batchPacks = packs(order(step).map(treeAt), { head: objective.head });
+    const batchPacks = packsOf(step);
     return {
-      runs: batchPacks.map((pack) => runOf(model.family, pack)),
-      loss: (outputs) => lossOf(objective, batchPacks, outputs),
+      runs: batchPacks.map(runWith),
+      loss: (outputs) =>
+        lossOf(
+          objective,
+          batchPacks.map(({ pack }) => pack),
+          outputs,
+        ),
+      prepare: async (engine) => prefetch?.(engine, batchPacks),
     };
   };
   const threads = threadsOf(settings.threads);
@@ -171,7 +205,14 @@ const prepare = async (
     plan: {
       header,
       openEngine: () =>
-        openEngine(model, { method, program, seed: BigInt(settings.seed), threads, device: options.device }),
+        openEngine(model, {
+          method,
+          program,
+          seed: BigInt(settings.seed),
+          threads,
+          device: options.device,
+          prefixCache: options.prefixCache,
+        }),
       stepper,
       schedule: {
         kind: settings.schedule,

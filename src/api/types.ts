@@ -28,8 +28,15 @@ export type MethodChoice =
       readonly alpha?: number | undefined;
       /** Module names (`q_proj`) or `"all-linear"`. Default q_proj and v_proj, as PEFT does. */
       readonly targets?: readonly string[] | "all-linear" | undefined;
+      readonly layers?: LayerRange | undefined;
     }
-  | { readonly kind: "full" };
+  | { readonly kind: "full"; readonly layers?: LayerRange | undefined };
+
+/**
+ * Blocks `first` to `last`, counted from 0, both included, that are trained; embeddings, the last norm and the head are not.
+ * What comes before the first of them runs once a row and is kept, so that steps pay for the rest alone.
+ */
+export type LayerRange = readonly [first: number, last: number];
 
 export interface OptimizerChoice {
   readonly name: OptimizerName;
@@ -81,6 +88,8 @@ export interface FinetuneOptions extends DataChoice {
   readonly patience?: number | undefined;
   readonly threads?: number | undefined;
   readonly device?: "cpu" | "webgpu" | undefined;
+  /** MiB of memory for the hidden states that are kept where the first blocks are frozen; more go to a scratch file. Default 256. */
+  readonly prefixCache?: number | undefined;
   /** Folder of the run and of what it makes. Default: a temporary one; `save` copies the result out of it. */
   readonly out?: string | undefined;
   /** Go on with the run in `out`, bit for bit. */

@@ -55,6 +55,14 @@ const hyperparameters = z
     return z.NEVER;
   });
 
+/** "22..29", or "22" for one. */
+const layers = text.transform((value, context): readonly [number, number] => {
+  const [, first, last = first] = /^(\d+)(?:\.\.(\d+))?$/.exec(value.trim()) ?? [];
+  if (first !== undefined && Number(first) <= Number(last)) return [Number(first), Number(last)];
+  context.addIssue({ code: "custom", message: `must be like 22..29, not ${JSON.stringify(value)}` });
+  return z.NEVER;
+});
+
 const toggle = z.boolean({ error: "must be true or false" });
 
 const main = grouping("Model:");
@@ -97,6 +105,12 @@ export const methodFlags = {
     "--targets <names>",
     'modules, split at commas, or all-linear (default: "q_proj,v_proj")',
     list.optional(),
+  ),
+  layers: method("--layers <first..last>", "blocks to train, from 0, both included (default: all)", layers.optional()),
+  prefixCache: method(
+    "--prefix-cache <MiB>",
+    "memory for hidden states where the first blocks are frozen (default: 256)",
+    whole(0).optional(),
   ),
 } as const;
 

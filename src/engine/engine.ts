@@ -55,6 +55,8 @@ export const startEngine = async (plan: EnginePlan): Promise<Engine> => {
     throw error;
   }
   return {
+    missing: typed("missing"),
+    prefetch: typed("prefetch"),
     evaluate: typed("evaluate"),
     update: typed("update"),
     replay: typed("replay"),

@@ -7,8 +7,9 @@ import type { Slab } from "../kernels/walk.js";
 import { readTensorSync } from "../model/weights.js";
 import { tensorId, tensorKey } from "../random/key.js";
 import { uniformAt } from "../random/noise.js";
-import { OUTPUT } from "./plan.js";
-import type { Calls, EnginePlan, Resident, Run } from "./protocol.js";
+import { HIDDEN, OUTPUT } from "./plan.js";
+import { createPrefixCache } from "./prefix-cache.js";
+import type { Calls, EnginePlan, Feed, Resident, Run } from "./protocol.js";
 import { inCopies, inPlace, type Slot } from "./trainables.js";
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
@@ -25,6 +26,9 @@ const initial = ({ name, shape, from }: Resident): ArrayBuffer => {
 };
 
 const filled = (length: number, value: number): Slab => ({ buffer: new Float32Array(length).fill(value).buffer });
+
+/** The graph of what comes before the first block that is trained. */
+const PREFIX = "prefix";
 
 /**
  * The engine's inside: the ONNX Runtime sessions, the resident weights and the kernels. Runs in the engine's own thread,
@@ -54,7 +58,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     });
   const sessions = new Map<string, Promise<InferenceSession>>();
   const sessionOf = (name: string): Promise<InferenceSession> => {
-    const graph = plan.graphs[name];
+    const graph = name === PREFIX ? plan.prefix?.graph : plan.graphs[name];
     if (graph === undefined) throw new Error(`no graph ${name}`);
     const session = sessions.get(name) ?? load(graph);
     sessions.set(name, session);
@@ -104,15 +108,34 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     tensors.set(name, { buffer, tensor });
     return tensor;
   };
-  const run = async (weights: ReadonlyMap<string, Slab>, { graph, feeds }: Run): Promise<Float32Array> => {
+  const runGraph = async (
+    graph: string,
+    weights: ReadonlyMap<string, Slab>,
+    feeds: Readonly<Record<string, Feed>>,
+  ): Promise<Float32Array> => {
     const session = await sessionOf(graph);
     const inputs: Record<string, Tensor> = {};
-    for (const [name, slab] of resident) inputs[name] = tensorOf(name, weights.get(name) ?? slab);
-    for (const [name, { data, dims }] of Object.entries(feeds)) inputs[name] = new Tensor(data, dims);
+    // Graphs over the same weights read different ones of them, and of the feeds.
+    for (const name of session.inputNames) {
+      const slab = weights.get(name) ?? resident.get(name);
+      const feed = feeds[name];
+      if (slab !== undefined) inputs[name] = tensorOf(name, slab);
+      else if (feed !== undefined) inputs[name] = new Tensor(feed.data, feed.dims);
+    }
     const outputs = await session.run(inputs, [OUTPUT]);
     const data = outputs[OUTPUT]?.data;
     if (!(data instanceof Float32Array)) throw new Error(`the output of the graph ${graph} is not float32`);
     return data;
+  };
+
+  const { prefix } = plan;
+  const cache = createPrefixCache(prefix?.budget ?? 0);
+  /** A run's feeds with the hidden states that its graph starts from. */
+  const started = async ({ feeds, rows }: Run): Promise<Run["feeds"]> => {
+    if (prefix === undefined) return feeds;
+    const data =
+      rows === undefined ? await runGraph(PREFIX, new Map(), feeds) : cache.gather(rows.map(({ row }) => row));
+    return { ...feeds, [HIDDEN]: { data, dims: [data.length / prefix.width, prefix.width] } };
   };
 
   const stored = new Map<string, { shape: readonly number[]; slab: Slab }>(
@@ -128,12 +151,29 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   };
 
   const calls: Calls = {
+    async missing(rows) {
+      return rows.filter((row) => !cache.has(row));
+    },
+    async prefetch(runs) {
+      for (const { feeds, rows = [] } of runs) {
+        const states = await runGraph(PREFIX, new Map(), feeds);
+        let at = 0;
+        for (const { row, tokens } of rows) {
+          const end = at + tokens * (prefix?.width ?? 0);
+          cache.put(row, states.subarray(at, end));
+          at = end;
+        }
+      }
+    },
     async evaluate({ points, runs }) {
+      // What comes before the first block that is trained is the same at every point.
+      const feeds: Run["feeds"][] = [];
+      for (const run of runs) feeds.push(await started(run));
       const outputs: Float32Array[][] = [];
       for (const point of points) {
         const weights = weightsAt(point);
         const row: Float32Array[] = [];
-        for (const one of runs) row.push(await run(weights, one));
+        for (const [i, { graph }] of runs.entries()) row.push(await runGraph(graph, weights, feeds[i] ?? {}));
         outputs.push(row);
       }
       return outputs;
@@ -166,6 +206,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     async close() {
       for (const session of sessions.values()) await session.then((loaded) => loaded.release()).catch(() => undefined);
       await pool?.close();
+      cache.close();
     },
   };
 };

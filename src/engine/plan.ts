@@ -2,7 +2,7 @@ import { dirname, relative, sep } from "node:path";
 import { graphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import { encodeModel } from "../graph/onnx.js";
-import type { BoundFamily, Parameter } from "../model/family.js";
+import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
 import type { Method } from "../peft/method.js";
@@ -26,8 +26,16 @@ const commonFolder = (files: readonly string[]): string => {
 
 /** The name of every graph's output. */
 export const OUTPUT = "output";
+/** The input of a graph that starts in the middle: hidden states, [T, width]. */
+export const HIDDEN = "hidden";
 
-/** What the graph of a model with a head and a trainable set is, and which tensors the engine must hold for it. */
+/** What of a model a graph computes: everything up to the head; or the blocks before `end`; or those from `start` on and the head. */
+export type Extent =
+  | { readonly head: Head; readonly start: number }
+  /** Its output is the hidden states that enter block `end`. */
+  | { readonly end: number };
+
+/** What the graph of a model with a trainable set is, and which tensors the engine must hold for it. */
 export interface Forward {
   readonly graph: Uint8Array;
   readonly folder: string;
@@ -43,13 +51,13 @@ export interface Forward {
 export const buildForward = (options: {
   family: BoundFamily;
   weights: ReadonlyMap<string, TensorSource>;
-  head: Head;
+  extent: Extent;
   method: Method;
   trainable: boolean;
   seed: bigint;
   adapter?: ReadonlyMap<string, TensorSource>;
 }): Forward => {
-  const { family, weights, head, method, seed, adapter } = options;
+  const { family, weights, extent, method, seed, adapter } = options;
   const folder = commonFolder([...weights.values()].map(({ file }) => file));
   const g = graphBuilder("forward");
   const values = new Map<string, Value>();
@@ -101,8 +109,13 @@ export const buildForward = (options: {
     return method.attach?.(g, module, x, base, trainable) ?? base;
   };
 
-  const hidden = family.hidden({ g, weight, linear });
-  const output = headOutput(g, head, hidden, weight(family.headWeight));
-  g.output(output, OUTPUT);
+  const pieces = family.pieces({ g, weight, linear });
+  if ("end" in extent) g.output(blocks(pieces, pieces.embed(), 0, extent.end), OUTPUT);
+  else {
+    const { head, start } = extent;
+    const x = start === 0 ? pieces.embed() : g.input(HIDDEN, "float32", ["T", family.width]);
+    const hidden = pieces.last(blocks(pieces, x, start, family.layers));
+    g.output(headOutput(g, head, hidden, weight(family.headWeight)), OUTPUT);
+  }
   return { graph: encodeModel(g.build()), folder, residents };
 };

@@ -30,6 +30,8 @@ export interface ProgramPlan {
 export interface EnginePlan {
   /** Forward graphs over the same weights, one a head, as ONNX files in memory; each is loaded when it is first used. */
   readonly graphs: Readonly<Record<string, Uint8Array>>;
+  /** Where nothing before some block is trained: the graph of what comes before, whose output the other graphs start from. */
+  readonly prefix?: Prefix;
   /** Folder that the graph's external weights are relative to. */
   readonly folder: string;
   readonly residents: readonly Resident[];
@@ -38,6 +40,20 @@ export interface EnginePlan {
   readonly program?: ProgramPlan;
   readonly threads: number;
   readonly device: "cpu" | "webgpu";
+}
+
+export interface Prefix {
+  readonly graph: Uint8Array;
+  /** Elements of a token's hidden state. */
+  readonly width: number;
+  /** Bytes of hidden states kept in memory; more go to a scratch file. */
+  readonly budget: number;
+}
+
+/** A training row that is part of a run: its number, and its tokens in the run's sequence. Rows lie end to end. */
+export interface RunRow {
+  readonly row: number;
+  readonly tokens: number;
 }
 
 /** An array and its shape, as the runtime takes it. */
@@ -50,6 +66,8 @@ export interface Feed {
 export interface Run {
   readonly graph: string;
   readonly feeds: Readonly<Record<string, Feed>>;
+  /** Present where the hidden states that the graph starts from are those kept of these rows; else they are computed with the run. */
+  readonly rows?: readonly RunRow[];
 }
 
 /** What a replay applies, step after step: the points a step visited and the updates it made. */
@@ -63,6 +81,10 @@ export interface Held {
 
 /** What an engine can be asked. Requests are answered in order. */
 export interface Calls {
+  /** Of training rows, those whose hidden states are not kept yet. */
+  missing(rows: readonly number[]): Promise<readonly number[]>;
+  /** Computes the hidden states of the rows of some runs, and keeps them. */
+  prefetch(runs: readonly Run[]): Promise<void>;
   /** The output of every run at every point: [points][runs]. */
   evaluate(request: { points: readonly Point[]; runs: readonly Run[] }): Promise<readonly (readonly Float32Array[])[]>;
   update(request: { update: Update; scalars: Scalars }): Promise<void>;

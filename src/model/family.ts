@@ -19,17 +19,34 @@ export interface Parts {
   linear(module: string, x: Value): Value;
 }
 
-/** An architecture bound to a model's configuration. Graph inputs: ids int32 [T], cos and sin [T, size/2], mask [T, T], take int32 [P]. */
+/** The graph of an architecture in pieces, so that it can be cut between two blocks. Each piece adds the graph inputs that it reads. */
+export interface Pieces {
+  /** Hidden states that enter the first block, [T, hidden]. Reads ids int32 [T]. */
+  embed(): Value;
+  /** Block `layer` (from 0) applied to x [T, hidden]. Reads cos and sin [T, size/2] and mask [T, T]. */
+  block(x: Value, layer: number): Value;
+  /** Hidden states after the last norm at the taken places, [P, hidden]. Reads take int32 [P]. */
+  last(x: Value): Value;
+}
+
+/** An architecture bound to a model's configuration. */
 export interface BoundFamily {
   readonly parameters: readonly Parameter[];
+  /** Number of blocks. */
+  readonly layers: number;
+  /** Elements of a token's hidden state. */
+  readonly width: number;
   /** Name of the head's weight [V, hidden]; the embedding's where they are tied. */
   readonly headWeight: string;
   readonly contextLength: number;
-  /** Hidden states after the last norm at the taken places: [P, hidden]. */
-  hidden(parts: Parts): Value;
+  pieces(parts: Parts): Pieces;
   /** Rotary angles of each token from its position on its own path (and that path's length): cos and sin, [T, size/2]. */
   rotary(positions: Int32Array, rowLengths: Int32Array): { cos: Float32Array; sin: Float32Array };
 }
+
+/** Blocks `from` up to `to` (exclusive), one after the other. */
+export const blocks = (pieces: Pieces, x: Value, from: number, to: number): Value =>
+  Array.from({ length: to - from }, (_, i) => from + i).reduce(pieces.block, x);
 
 /** One architecture: the `model_type`s it serves, and how a configuration and the names in the file make a bound one. */
 export interface Family {

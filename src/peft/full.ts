@@ -1,9 +1,10 @@
 import type { Parameter } from "../model/family.js";
-import type { Method } from "./method.js";
+import { firstLayerOf, type Method } from "./method.js";
 
-/** Every parameter of the model, in place; a tied embedding is one parameter. */
+/** These parameters of the model, in place; a tied embedding is one parameter. */
 export const fullMethod = (parameters: readonly Parameter[]): Method => ({
   kind: "full",
   placement: "in-place",
+  firstLayer: firstLayerOf(parameters),
   tensors: parameters.map(({ name, shape }) => ({ name, shape, initial: { kind: "weights" } })),
 });

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
 import type { Parameter } from "../model/family.js";
-import { type Method, moduleOf } from "./method.js";
+import { firstLayerOf, type Method, moduleOf } from "./method.js";
 
 /** A regular expression that compiles; PEFT's are Python's, whose common part is JavaScript's too. */
 const pattern = z.string().refine((source) => {
@@ -59,6 +59,8 @@ export const moduleLeaf = (tensor: string): string =>
 /** One adapted linear layer: y = W·x + scale·B·(A·x). */
 export interface LoraModule {
   readonly module: string;
+  /** Index of its block. */
+  readonly layer: number;
   readonly inputs: number;
   readonly outputs: number;
   readonly rank: number;
@@ -104,7 +106,8 @@ export const loraModules = (config: LoraConfig, parameters: readonly Parameter[]
       const rank = byPattern(config.rank_pattern, module) ?? config.r;
       const alpha = byPattern(config.alpha_pattern, module) ?? config.lora_alpha;
       const [outputs = 0, inputs = 0] = parameter.shape;
-      return { module, inputs, outputs, rank, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank) };
+      const { layer = 0 } = parameter;
+      return { module, layer, inputs, outputs, rank, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank) };
     });
 };
 
@@ -117,6 +120,7 @@ export const loraMethod = (modules: readonly LoraModule[]): Method => {
   return {
     kind: "lora",
     placement: "copies",
+    firstLayer: firstLayerOf(modules),
     tensors: modules.flatMap(({ module, inputs, outputs, rank }) => {
       const names = loraNames(module);
       return [

@@ -26,6 +26,8 @@ export type Placement = "copies" | "in-place";
 export interface Method {
   readonly kind: "lora" | "full";
   readonly placement: Placement;
+  /** The first block that it changes; what comes before is the same at every point of a step. */
+  readonly firstLayer: number;
   readonly tensors: readonly Trainable[];
   /** Adds the side path of linear layer `module` to its output `base`; absent where a method only trains what is there. */
   readonly attach?: (g: Builder, module: string, x: Value, base: Value, tensor: (name: string) => Value) => Value;
@@ -33,3 +35,16 @@ export interface Method {
 
 /** A linear layer's module path from its weight's name. */
 export const moduleOf = (parameter: Parameter): string => parameter.name.replace(/\.weight$/, "");
+
+/** The lowest block among some tensors or modules; 0 where one is in no block (an embedding comes before all of them). */
+export const firstLayerOf = (parts: readonly { readonly layer?: number | undefined }[]): number =>
+  parts.length === 0 ? 0 : Math.min(...parts.map(({ layer = 0 }) => layer));
+
+/** Blocks `first` to `last`, counted from 0, both included. */
+export type LayerRange = readonly [first: number, last: number];
+
+/** The parameters in a range of blocks; all of them where none is given. */
+export const inLayers = (parameters: readonly Parameter[], range: LayerRange | null): readonly Parameter[] =>
+  range === null
+    ? parameters
+    : parameters.filter(({ layer }) => layer !== undefined && layer >= range[0] && layer <= range[1]);

@@ -6,7 +6,7 @@ import type { OpenModel } from "../model/open.js";
 import { writeSafetensors } from "../model/safetensors.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter.js";
 import { moduleLeaf } from "./lora.js";
-import type { Trainable } from "./method.js";
+import type { LayerRange, Trainable } from "./method.js";
 
 /** Reads a tensor's values out of wherever they live, whole or a piece at a time. */
 export type Reader = (name: string) => Promise<Float32Array> | AsyncIterable<Float32Array>;
@@ -18,7 +18,11 @@ async function* encoded(values: ReturnType<Reader>, dtype: WritableEncoding): As
 }
 
 /** The configuration of an adapter as PEFT writes it, keys sorted: equal adapters give equal bytes. */
-const peftConfig = (base: string, rank: number, alpha: number, targets: readonly string[]) => ({
+const peftConfig = (
+  base: string,
+  { rank, alpha, layers }: AdapterSettings,
+  targets: readonly string[],
+): Readonly<Record<string, unknown>> => ({
   alpha_pattern: {},
   base_model_name_or_path: base,
   bias: "none",
@@ -26,7 +30,8 @@ const peftConfig = (base: string, rank: number, alpha: number, targets: readonly
   inference_mode: true,
   init_lora_weights: true,
   layers_pattern: null,
-  layers_to_transform: null,
+  layers_to_transform:
+    layers === null ? null : Array.from({ length: layers[1] - layers[0] + 1 }, (_, i) => layers[0] + i),
   lora_alpha: alpha,
   lora_dropout: 0,
   modules_to_save: null,
@@ -50,6 +55,7 @@ export interface AdapterSettings {
   readonly alpha: number;
   /** As they were given: `q_proj`, or one layer's path. */
   readonly targets: readonly string[] | "all-linear";
+  readonly layers: LayerRange | null;
 }
 
 /** Writes a LoRA adapter in PEFT's layout. */
@@ -57,7 +63,7 @@ export const saveAdapter = async (
   folder: string,
   model: OpenModel,
   tensors: readonly Trainable[],
-  { rank, alpha, targets }: AdapterSettings,
+  settings: AdapterSettings,
   read: Reader,
 ): Promise<void> => {
   await folderFor(folder);
@@ -68,8 +74,9 @@ export const saveAdapter = async (
     bytes: () => encoded(read(name), "F32"),
   }));
   await writeSafetensors(join(folder, ADAPTER_WEIGHTS), entries);
+  const { targets } = settings;
   const adapted = targets === "all-linear" ? [...new Set(tensors.map(({ name }) => moduleLeaf(name)))] : targets;
-  const config = peftConfig(model.origin.spec, rank, alpha, adapted);
+  const config = peftConfig(model.origin.spec, settings, adapted);
   await writeFileAtomic(join(folder, ADAPTER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
 };
 

@@ -10,6 +10,8 @@ import { type Stepper, summaryOf, takeStep } from "./step.js";
 export interface Batch {
   readonly runs: readonly Run[];
   loss(outputs: readonly Float32Array[]): number;
+  /** What the engine must be given before the runs. */
+  prepare?(engine: Engine): Promise<void>;
 }
 
 export type Metric = "accuracy" | "loss";
@@ -114,6 +116,7 @@ export async function* loop(engine: Engine, plan: LoopPlan): AsyncGenerator<Loop
     if (plan.patience > 0 && sinceBest(evaluations) >= plan.patience) return "stopped early";
     const start = performance.now();
     const batch = plan.batch(step);
+    await batch.prepare?.(engine);
     const learningRate = Math.fround(learningRateAt(step, schedule));
     const record = await takeStep(stepper, step, learningRate, {
       async losses(points) {

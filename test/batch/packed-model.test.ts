@@ -8,6 +8,7 @@ import { graphBuilder } from "../../src/graph/builder.js";
 import type { Value } from "../../src/graph/ir.js";
 import { encodeModel } from "../../src/graph/onnx.js";
 import { llama } from "../../src/model/families/llama.js";
+import { blocks } from "../../src/model/family.js";
 import { headOutput } from "../../src/model/heads.js";
 import { optionScores } from "../../src/objective/option.js";
 import { anyTree, oneTokenTree } from "./trees.js";
@@ -45,7 +46,8 @@ const openHead = async (head: HeadKind): Promise<(pack: Pack) => Promise<Float32
     return value;
   };
   const linear = (module: string, x: Value) => g.op("Gemm", [x, weight(`${module}.weight`)], { transB: 1 }, module);
-  const hidden = family.hidden({ g, weight, linear });
+  const pieces = family.pieces({ g, weight, linear });
+  const hidden = pieces.last(blocks(pieces, pieces.embed(), 0, family.layers));
   g.output(headOutput(g, head, hidden, weight(family.headWeight)), "output");
   const session = await InferenceSession.create(encodeModel(g.build()), { intraOpNumThreads: 1 });
   const weights = [...values.keys()].map((name) => {

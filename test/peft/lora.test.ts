@@ -98,7 +98,7 @@ describe("what is written", () => {
     const folder = fresh();
     const { tensors } = methodOf(targets);
     const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
-    await saveAdapter(folder, model.files, tensors, { rank: 4, alpha: 6, targets }, async (name) =>
+    await saveAdapter(folder, model.files, tensors, { rank: 4, alpha: 6, targets, layers: null }, async (name) =>
       wave(shapes.get(name)!, 1, name.length),
     );
     return folder;
@@ -199,8 +199,12 @@ describe("what it computes", () => {
       await engine.write({ name, start: 0, data: wave(shape, 2e-4, i) });
     }
     const folder = fresh();
-    await saveAdapter(folder, model.files, method.tensors, { rank: 4, alpha: 16, targets: "all-linear" }, (name) =>
-      engine.read({ name, start: 0, count: 2 ** 30 }),
+    await saveAdapter(
+      folder,
+      model.files,
+      method.tensors,
+      { rank: 4, alpha: 16, targets: "all-linear", layers: null },
+      (name) => engine.read({ name, start: 0, count: 2 ** 30 }),
     );
     const live = await logitsOf(engine);
     expect(bits(await adapted(folder))).toEqual(bits(live));

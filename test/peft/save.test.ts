@@ -202,11 +202,17 @@ describe("merge", () => {
     const model = await load(seedling);
     const adapter = await temporaryFolder();
     const { tensors } = loraMethod(loraModules({ peft_type: "LORA", r: 1, lora_alpha: 1 }, model.family.parameters));
-    await saveAdapter(adapter, model.files, tensors, { rank: 1, alpha: 1, targets: "all-linear" }, async (name) => {
-      const { shape } = tensors.find((tensor) => tensor.name === name)!;
-      // At most 2⁻¹⁸ a weight: far below bfloat16's spacing for most of them.
-      return new Float32Array(shape[0]! * shape[1]!).fill(2 ** -9);
-    });
+    await saveAdapter(
+      adapter,
+      model.files,
+      tensors,
+      { rank: 1, alpha: 1, targets: "all-linear", layers: null },
+      async (name) => {
+        const { shape } = tensors.find((tensor) => tensor.name === name)!;
+        // At most 2⁻¹⁸ a weight: far below bfloat16's spacing for most of them.
+        return new Float32Array(shape[0]! * shape[1]!).fill(2 ** -9);
+      },
+    );
     const whole = await out();
     expect(await merge(model, { adapter, out: whole })).toMatchObject({ survivingChanges: 1, tensors: 56 });
     const merged = await load(whole);
@@ -296,7 +302,7 @@ describe("what fails to be written", () => {
     const folder = await temporaryFolder();
     const path = join(folder, "adapter_model.safetensors");
     mkdirSync(join(path, "in the way"), { recursive: true });
-    const save = saveAdapter(folder, files, [], { rank: 1, alpha: 1, targets: "all-linear" }, fails);
+    const save = saveAdapter(folder, files, [], { rank: 1, alpha: 1, targets: "all-linear", layers: null }, fails);
     await expect(save).rejects.toMatchObject({ name: "ZerothError", message: expect.stringContaining(path) });
     expect(readdirSync(folder)).toEqual(["adapter_model.safetensors"]);
   });
@@ -320,10 +326,16 @@ test("equal adapters give equal bytes, in whatever order their tensors come", as
     [first, tensors],
     [second, tensors.toReversed()],
   ] as const) {
-    await saveAdapter(folder, model.files, order, { rank: 2, alpha: 4, targets: "all-linear" }, async (name) => {
-      const { shape } = tensors.find((tensor) => tensor.name === name)!;
-      return new Float32Array(shape[0]! * shape[1]!).fill(name.length);
-    });
+    await saveAdapter(
+      folder,
+      model.files,
+      order,
+      { rank: 2, alpha: 4, targets: "all-linear", layers: null },
+      async (name) => {
+        const { shape } = tensors.find((tensor) => tensor.name === name)!;
+        return new Float32Array(shape[0]! * shape[1]!).fill(name.length);
+      },
+    );
   }
   expect(hashes(second)).toEqual(hashes(first));
 });

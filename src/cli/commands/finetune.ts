@@ -14,16 +14,17 @@ const methodChoice = (options: {
   rank?: number | undefined;
   alpha?: number | undefined;
   targets?: string | undefined;
+  layers?: readonly [number, number] | undefined;
 }): MethodChoice | undefined => {
-  const { method, rank, alpha, targets } = options;
+  const { method, rank, alpha, targets, layers } = options;
   const ofLora = rank ?? alpha ?? targets;
   if (method === "full") {
-    if (ofLora === undefined) return { kind: "full" };
+    if (ofLora === undefined) return { kind: "full", layers };
     throw new ZerothError("--rank, --alpha and --targets are LoRA's; --method full has none.", { kind: "usage" });
   }
-  if (method === undefined && ofLora === undefined) return undefined;
+  if (method === undefined && ofLora === undefined && layers === undefined) return undefined;
   const names = targets?.split(",").map((name) => name.trim());
-  return { kind: "lora", rank, alpha, targets: targets?.trim() === "all-linear" ? "all-linear" : names };
+  return { kind: "lora", rank, alpha, layers, targets: targets?.trim() === "all-linear" ? "all-linear" : names };
 };
 
 const optimizerChoice = (options: {
@@ -83,6 +84,7 @@ export const finetune = defineCommand({
         patience,
       },
       threads: options.threads,
+      prefixCache: options.prefixCache,
       device: options.device,
       out: options.out,
       resume: options.resume,

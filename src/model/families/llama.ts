@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ZerothError } from "../../errors.js";
 import type { Value } from "../../graph/ir.js";
 import { oneLine } from "../../one-line.js";
-import type { BoundFamily, Family, Parameter, Parts } from "../family.js";
+import type { BoundFamily, Family, Parameter, Parts, Pieces } from "../family.js";
 
 const size = z.int().min(1);
 const positive = z.number().positive();
@@ -138,14 +138,22 @@ const EMBEDDING = "model.embed_tokens.weight";
 const HEAD = "lm_head.weight";
 const LAST_NORM = "model.norm.weight";
 
-const buildHidden = (config: Config, sizes: Sizes, { g, weight, linear: apply }: Parts): Value => {
-  const { layers, heads, keyHeads, headSize } = sizes;
+/** What every block reads. */
+const blockInputs = ({ g }: Parts, { headSize }: Sizes) => ({
+  cos: g.input("cos", "float32", ["T", headSize / 2]),
+  sin: g.input("sin", "float32", ["T", headSize / 2]),
+  mask: g.input("mask", "float32", ["T", "T"]),
+});
+
+const piecesOf = (config: Config, sizes: Sizes, parts: Parts): Pieces => {
+  const { g, weight, linear: apply } = parts;
+  const { heads, keyHeads, headSize } = sizes;
   const groups = heads / keyHeads;
-  const ids = g.input("ids", "int32", ["T"]);
-  const cos = g.input("cos", "float32", ["T", headSize / 2]);
-  const sin = g.input("sin", "float32", ["T", headSize / 2]);
-  const mask = g.input("mask", "float32", ["T", "T"]);
-  const take = g.input("take", "int32", ["P"]);
+  let shared: ReturnType<typeof blockInputs> | undefined;
+  const inputs = () => {
+    shared ??= blockInputs(parts, sizes);
+    return shared;
+  };
   const start = g.constant([0]);
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(headSize)), [1]);
 
@@ -158,6 +166,7 @@ const buildHidden = (config: Config, sizes: Sizes, { g, weight, linear: apply }:
     );
   const rotate = (x: Value, count: number, name: string): Value => {
     const row = g.reshape(x, [1, -1, count * headSize]);
+    const { cos, sin } = inputs();
     return g.op("RotaryEmbedding", [row, start, cos, sin], { num_heads: count }, name);
   };
 
@@ -171,7 +180,7 @@ const buildHidden = (config: Config, sizes: Sizes, { g, weight, linear: apply }:
     });
     const keys = g.op("Transpose", [g.reshape(k, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 3, 0] });
     const values = g.op("Transpose", [g.reshape(v, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 0, 3] });
-    const scores = g.op("Add", [g.op("MatMul", [queries, keys], {}, `${at}.scores`), mask]);
+    const scores = g.op("Add", [g.op("MatMul", [queries, keys], {}, `${at}.scores`), inputs().mask]);
     const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values], {}, `${at}.mixed`);
     const rows = g.reshape(g.op("Transpose", [mixed], { perm: [2, 0, 1, 3] }), [-1, heads * headSize]);
     return apply(`${at}.o_proj`, rows);
@@ -183,13 +192,15 @@ const buildHidden = (config: Config, sizes: Sizes, { g, weight, linear: apply }:
     return apply(`${at}.down_proj`, g.op("Mul", [active, up]));
   };
 
-  let x = g.op("Gather", [weight(EMBEDDING), ids], {}, "embeddings");
-  for (let layer = 0; layer < layers; layer++) {
-    const at = `model.layers.${layer}`;
-    x = g.op("Add", [x, attention(rmsNorm(x, `${at}.input_layernorm.weight`), `${at}.self_attn`)]);
-    x = g.op("Add", [x, mlp(rmsNorm(x, `${at}.post_attention_layernorm.weight`), `${at}.mlp`)]);
-  }
-  return rmsNorm(g.op("Gather", [x, take], {}, "taken"), LAST_NORM);
+  return {
+    embed: () => g.op("Gather", [weight(EMBEDDING), g.input("ids", "int32", ["T"])], {}, "embeddings"),
+    block(x, layer) {
+      const at = `model.layers.${layer}`;
+      const attended = g.op("Add", [x, attention(rmsNorm(x, `${at}.input_layernorm.weight`), `${at}.self_attn`)]);
+      return g.op("Add", [attended, mlp(rmsNorm(attended, `${at}.post_attention_layernorm.weight`), `${at}.mlp`)]);
+    },
+    last: (x) => rmsNorm(g.op("Gather", [x, g.input("take", "int32", ["P"])], {}, "taken"), LAST_NORM),
+  };
 };
 
 const sizesOf = (config: Config, file: string): Sizes => {
@@ -247,7 +258,9 @@ export const llama: Family = {
       parameters,
       headWeight: tied ? EMBEDDING : HEAD,
       contextLength: config.max_position_embeddings,
-      hidden: (parts) => buildHidden(config, sizes, parts),
+      layers: sizes.layers,
+      width: hidden,
+      pieces: (parts) => piecesOf(config, sizes, parts),
       rotary(positions) {
         const half = frequencies.length;
         const cos = new Float32Array(positions.length * half);

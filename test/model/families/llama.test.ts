@@ -7,6 +7,7 @@ import type { Value } from "../../../src/graph/ir.js";
 import { encodeModel } from "../../../src/graph/onnx.js";
 import { bindFamily } from "../../../src/model/families/index.js";
 import { llama } from "../../../src/model/families/llama.js";
+import { blocks } from "../../../src/model/family.js";
 import { type Head, headOutput } from "../../../src/model/heads.js";
 import { type OpenModel, openModel } from "../../../src/model/open.js";
 import type { TensorSource } from "../../../src/model/weights.js";
@@ -92,7 +93,8 @@ const open = async (model: Model, head: Head) => {
     const bias = `${module}.bias`;
     return g.op("Gemm", [x, weight(`${module}.weight`), ...(shapes.has(bias) ? [weight(bias)] : [])], { transB: 1 });
   };
-  const hidden = family.hidden({ g, weight, linear });
+  const pieces = family.pieces({ g, weight, linear });
+  const hidden = pieces.last(blocks(pieces, pieces.embed(), 0, family.layers));
   g.output(headOutput(g, head, hidden, weight(family.headWeight)), "output");
   const session = await InferenceSession.create(encodeModel(g.build()), { intraOpNumThreads: 1 });
   const held = [...weights.keys()].map(
