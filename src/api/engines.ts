@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { type Engine, startEngine } from "../engine/engine.js";
 import { buildForward, type Extent, type Forward } from "../engine/plan.js";
 import type { ProgramPlan, Resident } from "../engine/protocol.js";
+import { blockMatrices } from "../model/blocks.js";
 import type { Head } from "../model/heads.js";
+import { fingerprint } from "../model/open.js";
 import type { TensorSource } from "../model/weights.js";
 import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
 import { loraMethod } from "../peft/lora.js";
@@ -29,19 +31,28 @@ export interface EngineChoice {
   readonly device?: "cpu" | "webgpu" | undefined;
   /** MiB of memory for the hidden states of training rows, where the first blocks are frozen. */
   readonly prefixCache?: number | undefined;
+  /** Bits that frozen floating-point matrices are rounded to. */
+  readonly quantize?: 4 | 8 | undefined;
 }
 
 const PREFIX_CACHE_MIB = 256;
 
 /** An engine for a model with a trainable set and, for training, an optimizer's program. */
-export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> => {
+export const openEngine = async (model: Model, choice: EngineChoice): Promise<Engine> => {
   const { method, program, adapter, seed = 0n } = choice;
   // Cut only where steps are taken: a prefix is worth nothing to a model that runs each row once.
   const start = program === undefined ? 0 : method.firstLayer;
+  // What is trained is held in fp32; of the rest, matrices stay in the blocks that they come in.
+  const trained = new Set(method.tensors.map(({ name }) => name));
+  const frozen = model.family.parameters.flatMap(({ name }) =>
+    trained.has(name) || adapter?.has(name) ? [] : (model.files.weights.get(name) ?? []),
+  );
+  const matrices = await blockMatrices(frozen, fingerprint(model.files), choice.quantize);
   const build = (extent: Extent): Forward =>
     buildForward({
       family: model.family,
       weights: model.files.weights,
+      matrices,
       extent,
       method,
       trainable: program !== undefined,
@@ -73,14 +84,15 @@ export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> 
  */
 export const openAdapted = async (
   model: Model,
-  { adapter, threads, device }: RuntimeChoice,
+  { adapter, threads, device, quantize }: RuntimeChoice,
 ): Promise<{ model: Model; engine: Engine }> => {
-  if (adapter === undefined) return { model, engine: await openEngine(model, { method: plain, threads, device }) };
+  const runtime = { threads, device, quantize };
+  if (adapter === undefined) return { model, engine: await openEngine(model, { method: plain, ...runtime }) };
   if (!existsSync(join(adapter, ADAPTER_CONFIG)) && existsSync(join(adapter, "config.json"))) {
     const tuned = await load(adapter);
-    return { model: tuned, engine: await openEngine(tuned, { method: plain, threads, device }) };
+    return { model: tuned, engine: await openEngine(tuned, { method: plain, ...runtime }) };
   }
   const { modules, tensors } = readAdapter(adapter, model.family.parameters);
-  const engine = await openEngine(model, { method: loraMethod(modules), adapter: tensors, threads, device });
+  const engine = await openEngine(model, { method: loraMethod(modules), adapter: tensors, ...runtime });
   return { model, engine };
 };

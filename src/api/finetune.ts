@@ -212,6 +212,7 @@ const prepare = async (
           threads,
           device: options.device,
           prefixCache: options.prefixCache,
+          quantize: settings.quantize ?? undefined,
         }),
       stepper,
       schedule: {

@@ -55,17 +55,25 @@ export interface LoadOptions {
   readonly onProgress?: ((progress: { file: string; done: number; total: number | undefined }) => void) | undefined;
 }
 
+/**
+ * Bits that the matrices of a floating-point model are rounded to while they are frozen, in blocks of 32: a quarter or an eighth
+ * of the memory, at a price in accuracy. Blocks of a GGUF stay as they are without it.
+ */
+export type Quantize = 4 | 8;
+
 /** Where and with how many threads the model runs. */
 export interface RuntimeChoice {
   /** Threads of the runtime and of the kernels. Default: the machine's cores. */
   readonly threads?: number | undefined;
   readonly device?: "cpu" | "webgpu" | undefined;
+  readonly quantize?: Quantize | undefined;
   /** A PEFT adapter folder, or a model folder that `full` wrote. */
   readonly adapter?: string | undefined;
 }
 
 export interface FinetuneOptions extends DataChoice {
   readonly method?: MethodChoice | undefined;
+  readonly quantize?: Quantize | undefined;
   readonly optimizer?: OptimizerChoice | undefined;
   /** Default 1,000. */
   readonly steps?: number | undefined;
@@ -214,4 +222,122 @@ export interface PreviewOptions extends DataChoice {
   /** How many examples. Default 1. */
   readonly limit?: number | undefined;
   readonly colour?: boolean | undefined;
+}
+
+/** The run that is planned, as `finetune` would be asked for it. */
+export interface DoctorOptions extends Omit<FinetuneOptions, "out" | "resume" | "signal"> {
+  /** Tries learning rates, up to a minute of it. Default true. */
+  readonly probe?: boolean | undefined;
+  readonly onProgress?: ((progress: DoctorProgress) => void) | undefined;
+}
+
+export interface DoctorProgress {
+  readonly check: "steps" | "noise" | "learning rate" | "rounding";
+  readonly done: number;
+  readonly total: number;
+}
+
+/** What one perturbation radius does, over a few directions z. */
+export interface RadiusReport {
+  readonly epsilon: number;
+  /** Root mean square of L(θ + εz) − L(θ − εz); null where a loss is not finite. */
+  readonly difference: number | null;
+  /** That difference ÷ the rounding noise that is in it. */
+  readonly signalToNoise: number;
+  /** Relative error of the projected gradient from the loss's curvature; null where a loss is not finite. */
+  readonly bias: number | null;
+}
+
+export interface NoiseReport {
+  /** The planned ε. */
+  readonly epsilon: number;
+  /** Standard deviation of a loss's rounding error. */
+  readonly roundingNoise: number;
+  /** Root mean square of the projected gradients where they are surest. */
+  readonly projectedGradient: number;
+  /** Ascending; the planned ε is one of them. */
+  readonly radii: readonly RadiusReport[];
+  /** The planned ε if it is good, else the best one; null where none is good. */
+  readonly recommended: number | null;
+}
+
+export interface RateReport {
+  readonly learningRate: number;
+  readonly verdict: "lowers" | "overshoots" | "diverges" | "too small to see";
+  /** Of the loss, over the probe's steps; null where it is not finite. */
+  readonly change: number | null;
+  /** What the loss fell by ÷ what the slopes along the way promised: 1 for steps small enough, 0 or less for a divergence. */
+  readonly gain: number | null;
+}
+
+export interface RatesReport {
+  /** The planned one. */
+  readonly learningRate: number;
+  /** Of the probe, all on the same rows. */
+  readonly steps: number;
+  readonly rows: number;
+  /** Loss on those rows before any step. */
+  readonly loss: number;
+  /** Ascending. */
+  readonly rates: readonly RateReport[];
+  /** The highest that lowers the loss as its slope promises, with a margin; null where none was found. */
+  readonly suggested: number | null;
+}
+
+/** Fractions of the trained weights (a sample) that change in each type; for LoRA in 16 bits, of the weights it is merged into. */
+export interface MovedWeights {
+  readonly float32: number;
+  readonly bfloat16: number;
+  readonly float16: number;
+}
+
+export interface MovedReport {
+  readonly step: MovedWeights;
+  /** All steps together, as the random walk that they mostly are. */
+  readonly run: MovedWeights;
+}
+
+/** Of the first training steps. */
+export interface PackingReport {
+  readonly steps: number;
+  readonly rows: number;
+  readonly packsPerStep: number;
+  /** Tokens that are computed. */
+  readonly tokensPerStep: number;
+  /** Tokens of the same rows in a padded batch: a sequence for each option, each as long as the longest of its step. */
+  readonly paddedTokensPerStep: number;
+  readonly saved: number;
+  /** Rows that were cut because they are longer than the model's context. */
+  readonly cut: number;
+}
+
+export interface CostReport {
+  readonly steps: number;
+  /** Median of a few. */
+  readonly secondsPerStep: number;
+  /** Of the whole run: steps, and evaluations on the dev rows. */
+  readonly seconds: number;
+  readonly rssBytes: number;
+  readonly expectedPeakRssBytes: number;
+  readonly trainableParameters: number;
+  readonly parameters: number;
+}
+
+export interface DoctorWarning {
+  readonly check: "noise" | "learning rate" | "rounding" | "packing" | "memory";
+  readonly message: string;
+  /** What to do. */
+  readonly advice: string;
+}
+
+export interface DoctorReport {
+  readonly noise: NoiseReport;
+  /** Absent without the probe. */
+  readonly rates?: RatesReport;
+  /** Null where the step to measure it by is not finite. */
+  readonly moved: MovedReport | null;
+  readonly packing: PackingReport;
+  readonly cost: CostReport;
+  /** Empty when nothing stands in the way. */
+  readonly warnings: readonly DoctorWarning[];
 }

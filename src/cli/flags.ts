@@ -165,6 +165,17 @@ export const out = output("--out <dir>", "folder to write", text);
 export const resume = output("--resume", "go on with the run in --out, bit for bit", toggle.default(false));
 
 const threads = machine("--threads <n>", "default: the machine's cores", whole(1).optional());
+/** 4 or 8. */
+const blockBits = whole(4).transform((bits, context): 4 | 8 => {
+  if (bits === 4 || bits === 8) return bits;
+  context.addIssue({ code: "custom", message: `must be 4 or 8, not ${bits}` });
+  return z.NEVER;
+});
+export const quantize = machine(
+  "--quantize <bits>",
+  "keep frozen matrices of a floating-point model in 4 or 8 bits (default: as the file has them)",
+  blockBits.optional(),
+);
 export const device = machine("--device <name>", "cpu or webgpu (default: cpu)", choice("cpu", "webgpu").optional());
 
 /** What every command has. */

@@ -2,6 +2,7 @@ import { dirname, relative, sep } from "node:path";
 import { graphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import { encodeModel } from "../graph/onnx.js";
+import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
 import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
@@ -46,19 +47,21 @@ export interface Forward {
  * Builds the forward graph. A frozen fp32 tensor is an initializer that the runtime maps from the user's own file; a trainable
  * one, or one that has to be widened first, is a graph input over a buffer that the engine holds.
  *
+ * @param matrices those of the frozen matrices that stay in 4 or 8 bits
  * @param adapter sources of saved trainable tensors, by canonical name; those absent start as the method says
  */
 export const buildForward = (options: {
   family: BoundFamily;
   weights: ReadonlyMap<string, TensorSource>;
+  matrices: ReadonlyMap<string, BlockMatrix>;
   extent: Extent;
   method: Method;
   trainable: boolean;
   seed: bigint;
   adapter?: ReadonlyMap<string, TensorSource>;
 }): Forward => {
-  const { family, weights, extent, method, seed, adapter } = options;
-  const folder = commonFolder([...weights.values()].map(({ file }) => file));
+  const { family, weights, matrices, extent, method, seed, adapter } = options;
+  const folder = commonFolder([...weights.values(), ...matrices.values()].map(({ file }) => file));
   const g = graphBuilder("forward");
   const values = new Map<string, Value>();
   const residents: Resident[] = [];
@@ -72,6 +75,7 @@ export const buildForward = (options: {
     return g.input(resident.name, "float32", resident.shape);
   };
 
+  const locationOf = (file: string): string => relative(folder, file).split(sep).join("/");
   const trainables = new Map(method.tensors.map((tensor) => [tensor.name, tensor]));
   const parameters = new Map(family.parameters.map((parameter): [string, Parameter] => [parameter.name, parameter]));
   const sourceOf = (name: string): TensorSource => {
@@ -99,23 +103,75 @@ export const buildForward = (options: {
       const source = sourceOf(name);
       const shape = parameters.get(name)?.shape ?? source.shape;
       if (!isMappable(source)) return hold({ name, shape, trainable: false, from: { kind: "source", source } });
-      const location = relative(folder, source.file).split(sep).join("/");
-      return g.weight(name, "float32", shape, { location, offset: source.offset, length: source.length });
+      const { offset, length } = source;
+      return g.weight(name, "float32", shape, { location: locationOf(source.file), offset, length });
     });
+  const matrixOf = (name: string): BlockMatrix | undefined =>
+    trainables.has(name) || adapter?.has(name) ? undefined : matrices.get(name);
+  const sizeOf = (name: string): readonly [rows: number, columns: number] => {
+    const [rows = 0, columns = 0] = parameters.get(name)?.shape ?? [];
+    return [rows, columns];
+  };
+  /** A part of a matrix in blocks, under a shape; one part may be mapped under two. */
+  const part = (
+    name: string,
+    file: string,
+    dtype: "uint8" | "float32",
+    shape: readonly number[],
+    { offset, length }: Place,
+  ): Value => once(name, () => g.weight(name, dtype, shape, { location: locationOf(file), offset, length }));
+  const rows = (name: string, indices: Value): Value => {
+    const matrix = matrixOf(name);
+    if (matrix === undefined || matrix.minima !== undefined)
+      return g.op("Gather", [weight(name), indices], {}, `${name}.rows`);
+    const [count, width] = sizeOf(name);
+    const { file, bits } = matrix;
+    const table = part(`${name}.table`, file, "uint8", [count, (width * bits) / 8], matrix.blocks);
+    const scales = part(`${name}.scales`, file, "float32", [count, width / BLOCK], matrix.scales);
+    const attributes = { bits, block_size: BLOCK, gather_axis: 0, quantize_axis: 1 };
+    return g.op("GatherBlockQuantized", [table, indices, scales], attributes, `${name}.rows`);
+  };
+  /** x's sums over the blocks of its columns, [T, K/32]; queries, keys and values share those of their x. */
+  const blockSums = (x: Value, columns: number): Value =>
+    once(`${x.name}.block_sums`, () => {
+      const blocks = g.reshape(x, [-1, columns / BLOCK, BLOCK]);
+      return g.op("ReduceSum", [blocks, g.constant([-1])], { keepdims: 0 }, `${x.name}.block_sums`);
+    });
+  const project = (name: string, x: Value, module = name.replace(/\.weight$/, "")): Value => {
+    const matrix = matrixOf(name);
+    if (matrix === undefined) return g.op("Gemm", [x, weight(name)], { transB: 1 }, module);
+    const [outputs, inputs] = sizeOf(name);
+    const { file, bits, minima, zeros } = matrix;
+    const count = inputs / BLOCK;
+    const operands = [
+      x,
+      part(`${name}.blocks`, file, "uint8", [outputs, count, 4 * bits], matrix.blocks),
+      part(`${name}.scales`, file, "float32", [outputs, count], matrix.scales),
+    ];
+    // fp32 activations: with 8-bit ones the loss differences of zeroth-order steps drown in rounding.
+    const attributes = { K: inputs, N: outputs, bits, block_size: BLOCK, accuracy_level: 1 };
+    if (minima === undefined || zeros === undefined) return g.op("MatMulNBits", operands, attributes, module);
+    // scale·q alone, zero at 0; the minima multiply the sums over blocks, which is exact and small.
+    const zero = part(`${name}.zeros`, file, "uint8", [outputs, Math.ceil((count * bits) / 8)], zeros);
+    const scaled = g.op("MatMulNBits", [...operands, zero], attributes, `${module}.scaled`);
+    const least = part(`${name}.minima`, file, "float32", [outputs, count], minima);
+    return g.op("Gemm", [blockSums(x, inputs), least, scaled], { transB: 1 }, module);
+  };
   const linear = (module: string, x: Value): Value => {
     const bias = `${module}.bias`;
-    const inputs = [x, weight(`${module}.weight`), ...(parameters.has(bias) ? [weight(bias)] : [])];
-    const base = g.op("Gemm", inputs, { transB: 1 }, module);
+    const product = project(`${module}.weight`, x);
+    const base = parameters.has(bias) ? g.op("Add", [product, weight(bias)], {}, `${module}.biased`) : product;
     return method.attach?.(g, module, x, base, trainable) ?? base;
   };
 
-  const pieces = family.pieces({ g, weight, linear });
+  const parts = { g, weight, rows, project, linear };
+  const pieces = family.pieces(parts);
   if ("end" in extent) g.output(blocks(pieces, pieces.embed(), 0, extent.end), OUTPUT);
   else {
     const { head, start } = extent;
     const x = start === 0 ? pieces.embed() : g.input(HIDDEN, "float32", ["T", family.width]);
     const hidden = pieces.last(blocks(pieces, x, start, family.layers));
-    g.output(headOutput(g, head, hidden, weight(family.headWeight)), OUTPUT);
+    g.output(headOutput(parts, head, hidden, family.headWeight), OUTPUT);
   }
   return { graph: encodeModel(g.build()), folder, residents };
 };

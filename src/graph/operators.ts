@@ -112,6 +112,15 @@ const norm = (inputs: Operator["inputs"]): Operator => ({
 /** A size that is part of a product: sums of sizes are put in brackets. */
 const factor = (dim: string): string => (dim.includes("+") ? `(${dim})` : dim);
 
+const reduced: Operator["infer"] = (inputs, attributes) => {
+  const { dtype, shape } = need(inputs, 0);
+  const { values = [] } = need(inputs, 1);
+  if (values.length === 0) throw new Error("the axes are not a constant of one or more");
+  const axes = values.map((axis) => axisOf(axis, shape.length));
+  const keep = number(attributes, "keepdims", 1) === 1;
+  return { dtype, shape: shape.flatMap((dim, i) => (axes.includes(i) ? (keep ? [1] : []) : [dim])) };
+};
+
 /** Product of known sizes, and the names of the rest: equal for equal element counts. */
 const count = (shape: readonly Dim[]): string =>
   `${shape.reduce<number>((size, dim) => (typeof dim === "number" ? size * dim : size), 1)}·${shape
@@ -200,14 +209,7 @@ export const operators: Readonly<Record<string, Operator>> = {
   ReduceLogSumExp: {
     domain: "",
     inputs: some(2),
-    infer(inputs, attributes) {
-      const { dtype, shape } = need(inputs, 0);
-      const { values = [] } = need(inputs, 1);
-      if (values.length === 0) throw new Error("the axes are not a constant of one or more");
-      const axes = values.map((axis) => axisOf(axis, shape.length));
-      const keep = number(attributes, "keepdims", 1) === 1;
-      return { dtype, shape: shape.flatMap((dim, i) => (axes.includes(i) ? (keep ? [1] : []) : [dim])) };
-    },
+    infer: (inputs, attributes) => reduced(inputs, attributes),
   },
   Reshape: {
     domain: "",
@@ -263,6 +265,47 @@ export const operators: Readonly<Record<string, Operator>> = {
         ? sizes.reduce<number>((a, b) => a + Number(b), 0)
         : sizes.join("+");
       return { dtype: sameType(inputs), shape: shape.map((dim, i) => (i === axis ? joined : dim)) };
+    },
+  },
+  ReduceSum: {
+    domain: "",
+    inputs: some(2),
+    infer: (inputs, attributes) => reduced(inputs, attributes),
+  },
+  /** x [T, K] times the transpose of a matrix [N, K] in blocks: uint8 [N, K/block, 4·bits], scales [N, K/block], zero points. */
+  MatMulNBits: {
+    domain: "com.microsoft",
+    inputs: some(3, 4),
+    infer(inputs, attributes) {
+      const [x, blocks, scales] = [need(inputs, 0), need(inputs, 1), need(inputs, 2)];
+      const [k, n, bits, size] = ["K", "N", "bits", "block_size"].map((name) => number(attributes, name, 0));
+      oneOf(["float32"], x);
+      oneOf(["uint8"], blocks);
+      equal(x.shape.at(-1), k, "width and K");
+      const count = (k ?? 0) / (size ?? 1);
+      const expected = [n, count, ((bits ?? 0) * (size ?? 0)) / 8];
+      if (String(blocks.shape) !== String(expected)) throw new Error(`blocks ${show(blocks.shape)}, not [${expected}]`);
+      if (String(scales.shape) !== String([n, count]))
+        throw new Error(`scales ${show(scales.shape)}, not [${n},${count}]`);
+      return { dtype: "float32", shape: [...x.shape.slice(0, -1), n ?? 0] };
+    },
+  },
+  /** Rows of a matrix in blocks of the last axis: uint8 [V, K·bits/8], indices, scales [V, K/block]. */
+  GatherBlockQuantized: {
+    domain: "com.microsoft",
+    inputs: some(3),
+    infer(inputs, attributes) {
+      const [blocks, chosen, scales] = [need(inputs, 0), need(inputs, 1), need(inputs, 2)];
+      oneOf(["uint8"], blocks);
+      oneOf(indices, chosen);
+      const [rows, bytes] = blocks.shape;
+      const [bits, size] = [number(attributes, "bits", 4), number(attributes, "block_size", 128)];
+      if (blocks.shape.length !== 2 || typeof bytes !== "number")
+        throw new Error(`a matrix, not ${show(blocks.shape)}`);
+      const width = (bytes * 8) / bits;
+      if (String(scales.shape) !== String([rows, width / size]))
+        throw new Error(`scales ${show(scales.shape)}, not [${rows},${width / size}]`);
+      return { dtype: scales.dtype, shape: [...chosen.shape, width] };
     },
   },
   /** x [1, T, heads·size] rotated by halves with one row of cos and sin [T, size/2] a token; positions [1] holds 0. */

@@ -97,7 +97,12 @@ export const floatsOf = ({ bytes }: Field): number[] => {
 /** Chunks of an encoded message, joined once at the end. */
 export type Chunks = readonly Uint8Array[];
 
+/** Most numbers of a graph are small; their bytes are made once. */
+const oneByte = Array.from({ length: 128 }, (_, value) => Uint8Array.of(value));
+
 const varint = (value: bigint | number): Uint8Array => {
+  const known = typeof value === "number" ? oneByte[value] : undefined;
+  if (known !== undefined) return known;
   let rest = BigInt.asUintN(64, BigInt(value));
   const out: number[] = [];
   do {
@@ -113,7 +118,8 @@ const sizeOf = (chunks: Chunks): number => chunks.reduce((size, chunk) => size +
 
 export const int = (number: number, value: number | bigint): Chunks => [tag(number, 0), varint(value)];
 export const bytes = (number: number, value: Uint8Array): Chunks => [tag(number, 2), varint(value.length), value];
-export const text = (number: number, value: string): Chunks => bytes(number, new TextEncoder().encode(value));
+const encoder = new TextEncoder();
+export const text = (number: number, value: string): Chunks => bytes(number, encoder.encode(value));
 export const message = (number: number, content: Chunks): Chunks => [
   tag(number, 2),
   varint(sizeOf(content)),

@@ -15,6 +15,10 @@ export interface Parameter {
 export interface Parts {
   readonly g: Builder;
   weight(name: string): Value;
+  /** Rows of a matrix [N, K], by their indices: [P, K]. */
+  rows(name: string, indices: Value): Value;
+  /** x [T, K] times the transpose of a matrix [N, K]: [T, N]. */
+  project(name: string, x: Value): Value;
   /** The linear layer at a module path applied to x [T, inputs]; adds its bias if the model has one. */
   linear(module: string, x: Value): Value;
 }

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { closeSync, createReadStream, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
+import { cacheFolder } from "./cache-folder.js";
 import { openFolder } from "./folder.js";
 import { openGguf } from "./gguf-model.js";
 import { fetchFromHub, isHubId, type Progress } from "./hub.js";
@@ -122,7 +122,7 @@ export const fingerprint = ({ config, files }: OpenModel): string => {
   return hash.digest("hex");
 };
 
-const cacheFile = (): string => join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "zeroth", "hashes.json");
+const cacheFile = (): string => join(cacheFolder(), "hashes.json");
 
 const readCache = async (): Promise<Readonly<Record<string, unknown>>> => {
   try {

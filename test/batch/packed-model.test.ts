@@ -46,9 +46,12 @@ const openHead = async (head: HeadKind): Promise<(pack: Pack) => Promise<Float32
     return value;
   };
   const linear = (module: string, x: Value) => g.op("Gemm", [x, weight(`${module}.weight`)], { transB: 1 }, module);
-  const pieces = family.pieces({ g, weight, linear });
+  const rows = (name: string, indices: Value) => g.op("Gather", [weight(name), indices]);
+  const project = (name: string, x: Value) => g.op("Gemm", [x, weight(name)], { transB: 1 });
+  const parts = { g, weight, rows, project, linear };
+  const pieces = family.pieces(parts);
   const hidden = pieces.last(blocks(pieces, pieces.embed(), 0, family.layers));
-  g.output(headOutput(g, head, hidden, weight(family.headWeight)), "output");
+  g.output(headOutput(parts, head, hidden, family.headWeight), "output");
   const session = await InferenceSession.create(encodeModel(g.build()), { intraOpNumThreads: 1 });
   const weights = [...values.keys()].map((name) => {
     const shape = shapes.get(name) ?? [];

@@ -15,6 +15,7 @@ const of =
 const f = of("float32");
 const i32 = of("int32");
 const i64 = of("int64");
+const u8 = of("uint8");
 
 const operandOf = (g: Builder, operand: Operand, at: number): Value =>
   "dtype" in operand ? g.input(`x${at}`, operand.dtype, operand.shape) : g.constant(operand);
@@ -95,6 +96,22 @@ const cases: readonly (readonly [string, readonly Operand[], Attributes, readonl
   ["Concat", [f("T", 2), f("P", 2)], { axis: 0 }, ["T+P", 2]],
   ["Concat", [f("T", 2), f(3, 2), f("T", 2)], { axis: -2 }, ["T+3+T", 2]],
   ["Concat", [i64(2, "T"), i64(3, "T")], { axis: 0 }, [5, "T"]],
+  ["ReduceSum", [f("T", 4, 2), [-1]], { keepdims: 0 }, ["T", 4]],
+  ["MatMulNBits", [f("T", 64), u8(5, 2, 16), f(5, 2)], { K: 64, N: 5, bits: 4, block_size: 32 }, ["T", 5]],
+  ["MatMulNBits", [f("T", 64), u8(5, 2, 16), f(5, 2), u8(5, 1)], { K: 64, N: 5, bits: 4, block_size: 32 }, ["T", 5]],
+  ["MatMulNBits", [f(2, "T", 32), u8(3, 1, 32), f(3, 1)], { K: 32, N: 3, bits: 8, block_size: 32 }, [2, "T", 3]],
+  [
+    "GatherBlockQuantized",
+    [u8(7, 64), i32("P"), f(7, 2)],
+    { bits: 8, block_size: 32, gather_axis: 0, quantize_axis: 1 },
+    ["P", 64],
+  ],
+  [
+    "GatherBlockQuantized",
+    [u8(7, 32), i64("P", 2), f(7, 2)],
+    { bits: 4, block_size: 32, gather_axis: 0, quantize_axis: 1 },
+    ["P", 2, 64],
+  ],
   ["RotaryEmbedding", [f(1, "T", 8), [0], f("T", 2), f("T", 2)], { num_heads: 2 }, [1, "T", 8]],
 ];
 
@@ -130,6 +147,13 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["Reshape", [f("T", 3), [2, 3]], {}, "[T, 3] does not have the elements of [2, 3]"],
   ["Reshape", [f(2, 3), [-1, 4]], {}, "[2, 3] does not divide into [-1, 4]"],
   ["Reshape", [f(2, 3), i64(2)], {}, "the new shape is not a constant"],
+  ["ReduceSum", [f(2, 3), [2]], {}, "axis 2 of a tensor of rank 2"],
+  ["MatMulNBits", [f("T", 32), u8(5, 2, 16), f(5, 2)], { K: 64, N: 5, bits: 4, block_size: 32 }, "width and K: 32"],
+  ["MatMulNBits", [f("T", 64), u8(5, 2, 32), f(5, 2)], { K: 64, N: 5, bits: 4, block_size: 32 }, "blocks [5, 2, 32]"],
+  ["MatMulNBits", [f("T", 64), u8(5, 2, 16), f(5, 4)], { K: 64, N: 5, bits: 4, block_size: 32 }, "scales [5, 4]"],
+  ["MatMulNBits", [f("T", 64), f(5, 2, 16), f(5, 2)], { K: 64, N: 5, bits: 4, block_size: 32 }, "float32 where uint8"],
+  ["GatherBlockQuantized", [u8(7, 64), f(1), f(7, 2)], { bits: 8, block_size: 32 }, "float32 where int32 or int64"],
+  ["GatherBlockQuantized", [u8(7, 64), i32(1), f(7, 4)], { bits: 8, block_size: 32 }, "scales [7, 4], not [7,2]"],
   ["Reshape", [f(6), [-1, -1]], {}, "no shape: [-1, -1]"],
   ["Reshape", [f(6), [-2, -3]], {}, "no shape: [-2, -3]"],
   ["Reshape", [f(0, 3), [3, 0]], {}, "no shape: [3, 0]"],

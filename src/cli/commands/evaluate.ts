@@ -1,13 +1,13 @@
 import { evaluate as measure } from "../../index.js";
 import { defineCommand } from "../command.js";
-import { adapter, dataChoice, dataFlags, device, limit, model, optional, shots } from "../flags.js";
+import { adapter, dataChoice, dataFlags, device, limit, model, optional, quantize, shots } from "../flags.js";
 import { bar, counted, grouped, percent } from "../format.js";
 import { openModel } from "../model.js";
 
 export const evaluate = defineCommand({
   name: "evaluate",
   summary: "Measure a model, or a model with an adapter, on validation rows.",
-  flags: { model, adapter: optional(adapter), ...dataFlags, limit, shots, device },
+  flags: { model, adapter: optional(adapter), ...dataFlags, limit, shots, quantize, device },
   examples: [
     ["--model ./model --task sst2 --data sst2/", "the model as it is"],
     ["--model ./model --adapter tuned --task sst2 --data sst2/ --json", "tuned, for a script"],
@@ -16,10 +16,10 @@ export const evaluate = defineCommand({
   async run(options, { terminal }) {
     const { paint } = terminal;
     const base = await openModel(options.model, terminal);
-    const { adapter: folder, threads, device: where, limit: most, shots: demonstrations } = options;
+    const { adapter: folder, threads, device: where, quantize: bits, limit: most, shots: demonstrations } = options;
     const result = await measure(base, {
       ...dataChoice(options),
-      ...{ adapter: folder, threads, device: where, limit: most, shots: demonstrations },
+      ...{ adapter: folder, threads, device: where, quantize: bits, limit: most, shots: demonstrations },
       onProgress: (done, total) =>
         terminal.status(`${paint.cyan(bar(done / total, 16))}  ${grouped(done)}/${counted(total, "row")}`),
     });

@@ -1,12 +1,12 @@
 import { type MethodChoice, type OptimizerChoice, finetune as start, ZerothError } from "../../index.js";
 import { defineCommand } from "../command.js";
-import { dataChoice, dataFlags, device, methodFlags, model, out, resume, trainingFlags } from "../flags.js";
+import { dataChoice, dataFlags, device, methodFlags, model, out, quantize, resume, trainingFlags } from "../flags.js";
 import { counted, duration, rate } from "../format.js";
 import { openModel } from "../model.js";
 import { commandLine } from "../shell.js";
 import { drive } from "../training.js";
 
-const flags = { model, ...dataFlags, ...methodFlags, ...trainingFlags, out, resume, device };
+const flags = { model, ...dataFlags, ...methodFlags, ...trainingFlags, out, resume, quantize, device };
 
 /** What was said of the method; nothing if nothing was, so that a run that is gone on with keeps its own. */
 const methodChoice = (options: {
@@ -85,6 +85,7 @@ export const finetune = defineCommand({
       },
       threads: options.threads,
       prefixCache: options.prefixCache,
+      quantize: options.quantize,
       device: options.device,
       out: options.out,
       resume: options.resume,

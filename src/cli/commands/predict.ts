@@ -1,13 +1,13 @@
 import { predict as answer, rows } from "../../index.js";
 import { defineCommand } from "../command.js";
-import { adapter, dataFlags, device, model, optional, rowFlags } from "../flags.js";
+import { adapter, dataFlags, device, model, optional, quantize, rowFlags } from "../flags.js";
 import { counted } from "../format.js";
 import { openModel } from "../model.js";
 
 export const predict = defineCommand({
   name: "predict",
   summary: "Answer rows of JSON from standard input or a file; each comes back with its prediction and scores.",
-  flags: { model, adapter: optional(adapter), data: optional(dataFlags.data), ...rowFlags, device },
+  flags: { model, adapter: optional(adapter), data: optional(dataFlags.data), ...rowFlags, quantize, device },
   quiet: true,
   examples: [
     ["--model ./model --adapter tuned --task sst2 < rows.jsonl > answers.jsonl", "from standard input"],
@@ -18,8 +18,18 @@ export const predict = defineCommand({
   ],
   async run(options, { terminal }) {
     const base = await openModel(options.model, terminal);
-    const { adapter: folder, task, prompt, options: answers, labels, threads, device: where, data } = options;
-    const choice = { adapter: folder, task, prompt, options: answers, labels, threads, device: where };
+    const {
+      adapter: folder,
+      task,
+      prompt,
+      options: answers,
+      labels,
+      threads,
+      device: where,
+      quantize: bits,
+      data,
+    } = options;
+    const choice = { adapter: folder, task, prompt, options: answers, labels, threads, device: where, quantize: bits };
     let done = 0;
     for await (const { row, prediction, scores } of answer(base, rows(data ?? process.stdin), choice)) {
       terminal.record({ ...row, prediction, scores });

@@ -146,7 +146,7 @@ const blockInputs = ({ g }: Parts, { headSize }: Sizes) => ({
 });
 
 const piecesOf = (config: Config, sizes: Sizes, parts: Parts): Pieces => {
-  const { g, weight, linear: apply } = parts;
+  const { g, weight, rows, linear: apply } = parts;
   const { heads, keyHeads, headSize } = sizes;
   const groups = heads / keyHeads;
   let shared: ReturnType<typeof blockInputs> | undefined;
@@ -182,8 +182,8 @@ const piecesOf = (config: Config, sizes: Sizes, parts: Parts): Pieces => {
     const values = g.op("Transpose", [g.reshape(v, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 0, 3] });
     const scores = g.op("Add", [g.op("MatMul", [queries, keys], {}, `${at}.scores`), inputs().mask]);
     const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values], {}, `${at}.mixed`);
-    const rows = g.reshape(g.op("Transpose", [mixed], { perm: [2, 0, 1, 3] }), [-1, heads * headSize]);
-    return apply(`${at}.o_proj`, rows);
+    const joined = g.reshape(g.op("Transpose", [mixed], { perm: [2, 0, 1, 3] }), [-1, heads * headSize]);
+    return apply(`${at}.o_proj`, joined);
   };
   const mlp = (x: Value, at: string): Value => {
     const gate = apply(`${at}.gate_proj`, x);
@@ -193,7 +193,7 @@ const piecesOf = (config: Config, sizes: Sizes, parts: Parts): Pieces => {
   };
 
   return {
-    embed: () => g.op("Gather", [weight(EMBEDDING), g.input("ids", "int32", ["T"])], {}, "embeddings"),
+    embed: () => rows(EMBEDDING, g.input("ids", "int32", ["T"])),
     block(x, layer) {
       const at = `model.layers.${layer}`;
       const attended = g.op("Add", [x, attention(rmsNorm(x, `${at}.input_layernorm.weight`), `${at}.self_attn`)]);

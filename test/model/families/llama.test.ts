@@ -93,9 +93,12 @@ const open = async (model: Model, head: Head) => {
     const bias = `${module}.bias`;
     return g.op("Gemm", [x, weight(`${module}.weight`), ...(shapes.has(bias) ? [weight(bias)] : [])], { transB: 1 });
   };
-  const pieces = family.pieces({ g, weight, linear });
+  const rows = (name: string, indices: Value) => g.op("Gather", [weight(name), indices]);
+  const project = (name: string, x: Value) => g.op("Gemm", [x, weight(name)], { transB: 1 });
+  const parts = { g, weight, rows, project, linear };
+  const pieces = family.pieces(parts);
   const hidden = pieces.last(blocks(pieces, pieces.embed(), 0, family.layers));
-  g.output(headOutput(g, head, hidden, weight(family.headWeight)), "output");
+  g.output(headOutput(parts, head, hidden, family.headWeight), "output");
   const session = await InferenceSession.create(encodeModel(g.build()), { intraOpNumThreads: 1 });
   const held = [...weights.keys()].map(
     (name) => [name, new Tensor("float32", model.tensors[name]!, shapes.get(name)!)] as const,
