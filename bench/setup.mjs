@@ -15,6 +15,8 @@ const scratch = join(tmpdir(), "zeroth-bench");
 export const missing = () =>
   existsSync(join(shared, "models/smollm2-135m-instruct")) ? undefined : `no models in ${shared}`;
 
+export const gguf = join(shared, "models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
+
 /** The model's fp32 folder, written once. */
 export const modelFolder = async () => {
   const folder = join(scratch, "smollm2-135m-fp32");

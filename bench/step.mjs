@@ -1,7 +1,8 @@
 // Times steps against evaluation forwards of the same graph over the same packs, interleaved, in one process.
-//   node bench/step.mjs MODEL ROWS lora|full gaussian|rademacher [repeats] [threads]
-// Prints one JSON object: medians in seconds.
-
+//   node bench/step.mjs MODEL ROWS [--method lora|full] [--perturbation gaussian|rademacher] [--queries Q] [--layers A..B] [--warm]
+// Prints one JSON object: medians in seconds. With --warm the hidden states before the first trained block are kept already; without
+// it they are computed with every step, as in a first epoch.
+import { parseArgs } from "node:util";
 import { openEngine } from "../dist/api/engines.js";
 import { trainingTrees } from "../dist/api/examples.js";
 import { methodOf, stepperOf } from "../dist/api/finetune.js";
@@ -16,20 +17,44 @@ import { objectives } from "../dist/objective/objectives.js";
 import { takeStep } from "../dist/train/step.js";
 import { median } from "./setup.mjs";
 
-const [modelFolder, rowsPath, kind, perturbation, repeats = "7", threads = "2"] = process.argv.slice(2);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    method: { type: "string", default: "lora" },
+    perturbation: { type: "string", default: "gaussian" },
+    queries: { type: "string", default: "1" },
+    layers: { type: "string" },
+    warm: { type: "boolean", default: false },
+    repeats: { type: "string", default: "7" },
+    threads: { type: "string", default: "2" },
+  },
+});
+const [modelFolder, rowsPath] = positionals;
+const { method: kind, perturbation } = values;
+const [queries, repeats, threads] = [values.queries, values.repeats, values.threads].map(Number);
 /** Steps timed together: what an in-place step leaves for the next one to do is paid within the block but once. */
 const BLOCK = 4;
 
 const model = await load(modelFolder);
-const settings = resolveSettings({ task: "sst2", method: kind, perturbation, learningRate: 1e-6 }, Number(threads));
+const layers = values.layers === undefined ? {} : { layers: values.layers.split("..").map(Number) };
+const settings = resolveSettings(
+  { task: "sst2", method: kind, perturbation, queries, learningRate: 1e-6, ...layers },
+  threads,
+);
 const method = methodOf(model, settings);
 const { stepper, program } = stepperOf(settings);
 const rows = await readRows(rowsPath);
 const treeAt = trainingTrees(model, chooseTask({ task: "sst2" }), rows);
 const batch = packs(rows.map((_, i) => treeAt(i)));
-const runs = batch.map((pack) => runOf(model.family, pack));
+let first = 0;
+const runs = batch.map((pack) => {
+  const from = first;
+  first += pack.trees.length;
+  return runOf(model.family, pack, values.warm ? pack.trees.map((_, i) => from + i) : undefined);
+});
 const tokens = batch.reduce((sum, pack) => sum + pack.ids.length, 0);
-const engine = await openEngine(model, { method, program, threads: Number(threads) });
+const engine = await openEngine(model, { method, program, threads });
+if (values.warm) await engine.prefetch(runs);
 
 const seconds = async (work) => {
   const start = performance.now();
@@ -53,7 +78,7 @@ const block = async () => {
 await block();
 await forwards();
 const pairs = [];
-for (let i = 0; i < Number(repeats); i++) {
+for (let i = 0; i < repeats; i++) {
   const two = [await seconds(forwards)];
   const taken = (await seconds(block)) / BLOCK;
   two.push(await seconds(forwards));
@@ -61,9 +86,7 @@ for (let i = 0; i < Number(repeats); i++) {
 }
 await engine.close();
 const result = {
-  method: kind,
-  perturbation,
-  tokens,
+  ...{ method: kind, perturbation, queries, layers: values.layers ?? null, warm: values.warm, tokens },
   secondsPerStep: median(pairs.map(({ step: taken }) => taken)),
   secondsPerTwoForwards: median(pairs.map(({ two }) => two)),
   ratio: median(pairs.map(({ step: taken, two }) => taken / two)),
