@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Engine, startEngine } from "../engine/engine.js";
 import { buildForward, type Extent, type Forward } from "../engine/plan.js";
-import type { ProgramPlan, Resident } from "../engine/protocol.js";
+import type { EnginePlan, ProgramPlan, Resident } from "../engine/protocol.js";
 import { blockMatrices } from "../model/blocks.js";
 import type { Head } from "../model/heads.js";
 import { fingerprint } from "../model/open.js";
@@ -20,7 +20,7 @@ const plain: Method = { kind: "full", placement: "in-place", firstLayer: 0, tens
 export const threadsOf = (threads: number | undefined): number => threads ?? availableParallelism();
 
 /** Graphs over the same weights; an engine loads those that it is asked to run. */
-const heads: readonly Head[] = ["columns", "tokens", "logits"];
+const heads = ["columns", "tokens", "logits"] as const satisfies readonly Head[];
 
 export interface EngineChoice {
   readonly method: Method;
@@ -59,23 +59,28 @@ export const openEngine = async (model: Model, choice: EngineChoice): Promise<En
       seed,
       ...(adapter === undefined ? {} : { adapter }),
     });
-  const graphs = heads.map((head) => [head, build({ head, start })] as const);
+  const graphOf = (head: Head) => build({ head, start });
+  // Which tensors are held is the same for every head, so the first one made tells.
+  const [first, ...others] = heads;
+  const one = graphOf(first);
   const before = start === 0 ? undefined : build({ end: start });
-  const forwards = [...graphs.map(([, forward]) => forward), ...(before === undefined ? [] : [before])];
   const residents = new Map(
-    forwards.flatMap((forward) => forward.residents.map((tensor): [string, Resident] => [tensor.name, tensor])),
+    [one, ...(before === undefined ? [] : [before])].flatMap((forward) =>
+      forward.residents.map((tensor): [string, Resident] => [tensor.name, tensor]),
+    ),
   );
   const budget = (choice.prefixCache ?? PREFIX_CACHE_MIB) * 2 ** 20;
-  return startEngine({
-    graphs: Object.fromEntries(graphs.map(([head, { graph }]) => [head, graph])),
+  const plan: EnginePlan = {
     ...(before === undefined ? {} : { prefix: { graph: before.graph, width: model.family.width, budget } }),
-    folder: forwards[0]?.folder ?? ".",
+    folder: one.folder,
     residents: [...residents.values()],
     placement: method.placement,
     threads: threadsOf(choice.threads),
     device: choice.device ?? "cpu",
     ...(program === undefined ? {} : { program }),
-  });
+  };
+  const graphs = Object.fromEntries(others.map((head) => [head, () => graphOf(head).graph]));
+  return startEngine(plan, { ...graphs, [first]: () => one.graph });
 };
 
 /**

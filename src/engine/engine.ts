@@ -5,15 +5,25 @@ import type { Answer, Message } from "./engine-worker.js";
 import type { Calls, EnginePlan, Held } from "./protocol.js";
 
 /** The model, its runtime and its weights, in a thread of their own: the runtime blocks the thread that calls it. */
-export interface Engine extends Calls {
+export interface Engine extends Omit<Calls, "load"> {
   close(): Promise<void>;
 }
 
+/** Memory that a request lends the engine. */
+const handedOver = (argument: unknown): ArrayBuffer[] =>
+  typeof argument === "object" && argument !== null && "into" in argument && argument.into instanceof ArrayBuffer
+    ? [argument.into]
+    : [];
+
 /**
  * Starts an engine.
+ * @param graphs forward graphs over the same weights, by the name that runs give; each is made when it is first used
  * @throws ZerothError when the model cannot be loaded
  */
-export const startEngine = async (plan: EnginePlan): Promise<Engine> => {
+export const startEngine = async (
+  plan: EnginePlan,
+  graphs: Readonly<Record<string, () => Uint8Array>>,
+): Promise<Engine> => {
   const worker = new Worker(workerUrl("./engine-worker.js", import.meta.url));
   const waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   let next = 0;
@@ -40,7 +50,7 @@ export const startEngine = async (plan: EnginePlan): Promise<Engine> => {
       if (dead !== undefined) return reject(dead);
       const id = next++;
       waiting.set(id, { resolve, reject });
-      worker.postMessage({ id, call: name, argument } satisfies Message);
+      worker.postMessage({ id, call: name, argument } satisfies Message, handedOver(argument));
     });
   // The protocol's types are what both ends agree on; the wire itself is untyped.
   const typed =
@@ -54,10 +64,22 @@ export const startEngine = async (plan: EnginePlan): Promise<Engine> => {
     await worker.terminate();
     throw error;
   }
+  const load = typed("load");
+  const evaluate = typed("evaluate");
+  const loaded = new Set<string>();
   return {
     missing: typed("missing"),
     prefetch: typed("prefetch"),
-    evaluate: typed("evaluate"),
+    async evaluate(request) {
+      for (const { graph: name } of request.runs) {
+        if (loaded.has(name)) continue;
+        const make = graphs[name];
+        if (make === undefined) throw new Error(`no graph ${name}`);
+        loaded.add(name);
+        await load({ name, graph: make() });
+      }
+      return evaluate(request);
+    },
     update: typed("update"),
     replay: typed("replay"),
     held: typed("held"),
@@ -72,10 +94,18 @@ export const startEngine = async (plan: EnginePlan): Promise<Engine> => {
 };
 
 /** Elements that leave an engine at a time: no tensor is held twice. */
-const PIECE = 2 ** 20;
+const PIECE = 2 ** 16;
 
-/** The values of a tensor that an engine holds, a piece at a time. */
+/**
+ * The values of a tensor that an engine holds, a piece at a time. All pieces are in the same memory, which goes back and forth:
+ * be done with one before asking for the next.
+ */
 export async function* valuesOf(engine: Engine, { name, shape }: Held): AsyncGenerator<Float32Array> {
   const size = shape.reduce((product, dim) => product * dim, 1);
-  for (let start = 0; start < size; start += PIECE) yield engine.read({ name, start, count: PIECE });
+  let into = new ArrayBuffer(4 * Math.min(PIECE, size));
+  for (let start = 0; start < size; start += PIECE) {
+    const piece = await engine.read({ name, start, count: PIECE, into });
+    yield piece;
+    if (piece.buffer instanceof ArrayBuffer) into = piece.buffer;
+  }
 }

@@ -38,7 +38,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   const shapes = new Map(plan.residents.map(({ name, shape }) => [name, shape]));
   const resident = new Map<string, Slab>(plan.residents.map((tensor) => [tensor.name, { buffer: initial(tensor) }]));
 
-  const load = (graph: Uint8Array): Promise<InferenceSession> =>
+  const open = (graph: Uint8Array): Promise<InferenceSession> =>
     InferenceSession.create(graph, {
       executionProviders: [plan.device],
       intraOpNumThreads: plan.threads,
@@ -58,12 +58,11 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     });
   const sessions = new Map<string, Promise<InferenceSession>>();
   const sessionOf = (name: string): Promise<InferenceSession> => {
-    const graph = name === PREFIX ? plan.prefix?.graph : plan.graphs[name];
-    if (graph === undefined) throw new Error(`no graph ${name}`);
-    const session = sessions.get(name) ?? load(graph);
-    sessions.set(name, session);
+    const session = sessions.get(name);
+    if (session === undefined) throw new Error(`no graph ${name}`);
     return session;
   };
+  if (plan.prefix !== undefined) sessions.set(PREFIX, open(plan.prefix.graph));
 
   const { program } = plan;
   const stateNames = Object.keys(program?.states ?? {});
@@ -151,6 +150,11 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   };
 
   const calls: Calls = {
+    async load({ name, graph }) {
+      const session = open(graph);
+      sessions.set(name, session);
+      await session;
+    },
     async missing(rows) {
       return rows.filter((row) => !cache.has(row));
     },
@@ -191,9 +195,13 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
       });
     },
     held: async () => [...stored].map(([name, { shape }]) => ({ name, shape })),
-    async read({ name, start, count }) {
+    async read({ name, start, count, into }) {
       timed(() => trainables?.settle());
-      return new Float32Array(find(name).slab.buffer).slice(start, start + count);
+      const values = new Float32Array(find(name).slab.buffer).subarray(start, start + count);
+      if (into === undefined || into.byteLength < values.byteLength) return values.slice();
+      const out = new Float32Array(into, 0, values.length);
+      out.set(values);
+      return out;
     },
     async write({ name, start, data }) {
       timed(() => trainables?.settle());

@@ -28,8 +28,6 @@ export interface ProgramPlan {
 
 /** Everything an engine is made of: plain data, so that it can be posted to where it runs. */
 export interface EnginePlan {
-  /** Forward graphs over the same weights, one a head, as ONNX files in memory; each is loaded when it is first used. */
-  readonly graphs: Readonly<Record<string, Uint8Array>>;
   /** Where nothing before some block is trained: the graph of what comes before, whose output the other graphs start from. */
   readonly prefix?: Prefix;
   /** Folder that the graph's external weights are relative to. */
@@ -81,6 +79,8 @@ export interface Held {
 
 /** What an engine can be asked. Requests are answered in order. */
 export interface Calls {
+  /** Gives the engine a graph over its weights, an ONNX file in memory, that runs may name. */
+  load(graph: { name: string; graph: Uint8Array }): Promise<void>;
   /** Of training rows, those whose hidden states are not kept yet. */
   missing(rows: readonly number[]): Promise<readonly number[]>;
   /** Computes the hidden states of the rows of some runs, and keeps them. */
@@ -91,8 +91,8 @@ export interface Calls {
   replay(moves: readonly Move[]): Promise<void>;
   /** What a snapshot holds. */
   held(): Promise<readonly Held[]>;
-  /** Elements `start` … of a tensor, at most `count` of them. */
-  read(slice: { name: string; start: number; count: number }): Promise<Float32Array>;
+  /** Elements `start` … of a tensor, at most `count` of them; in the memory of `into`, which is handed over, where it is given. */
+  read(slice: { name: string; start: number; count: number; into?: ArrayBuffer }): Promise<Float32Array>;
   write(slice: { name: string; start: number; data: Float32Array }): Promise<void>;
   /** Seconds spent in walks over the weights so far. */
   walkSeconds(): Promise<number>;
