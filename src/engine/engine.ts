@@ -24,7 +24,10 @@ export const startEngine = async (
   plan: EnginePlan,
   graphs: Readonly<Record<string, () => Uint8Array>>,
 ): Promise<Engine> => {
-  const worker = new Worker(workerUrl("./engine-worker.js", import.meta.url));
+  const worker = new Worker(workerUrl("./engine-worker.js", import.meta.url), {
+    // Little is made and dropped in there: a small nursery is memory saved.
+    resourceLimits: { maxYoungGenerationSizeMb: 4 },
+  });
   const waiting = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   let next = 0;
   let dead: Error | undefined;
