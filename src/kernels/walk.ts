@@ -7,7 +7,7 @@ import { checkProgram, type Plan, planOf, type RuleName, ruleOf } from "./plan.j
 import { reference } from "./reference.js";
 
 /** Version of the arithmetic defined here and in random/: equal versions give equal bits. A journal records it. */
-export const KERNEL_VERSION = 1;
+export const KERNEL_VERSION = 2;
 
 /** What is compiled once a run. */
 export interface Program {
@@ -62,15 +62,18 @@ export interface Walker {
   walk(job: Job): void;
 }
 
-/** Elements of a tile: few enough that a tile's arrays stay in the processor's first cache; a multiple of 1024. */
-const TILE = 8192;
+/**
+ * Elements of a tile, a multiple of 1024: few enough that its arrays stay in the processor's second cache. Tiles that stay in the
+ * first one are slower, since memory is then read in runs too short to be fetched ahead.
+ */
+const TILE = 16_384;
 const TILE_BYTES = 4 * TILE;
 /** Tiles of noise kept, so that operations near each other that use the same key draw it once. */
 const NOISE_SLOTS = 4;
 const PAGE_BYTES = 65_536;
 
 /** Elements that a noise kernel makes at once, and elements of a Philox block. */
-const layouts = { gaussian: { group: 32, block: 4 }, rademacher: { group: 1024, block: 128 } } as const;
+const layouts = { gaussian: { group: 64, block: 8 }, rademacher: { group: 1024, block: 128 } } as const;
 
 type Kernel = (...args: readonly number[]) => void;
 
@@ -105,7 +108,7 @@ const remembering = <T>(prepare: (ops: readonly Op[]) => T): ((ops: readonly Op[
 };
 
 /**
- * A walker on WebAssembly SIMD. Tensors of any size stream, tile by tile, through a memory of its own of some tens of KiB.
+ * A walker on WebAssembly SIMD. Tensors of any size stream, tile by tile, through a memory of its own of less than a MiB.
  *
  * @param tileDone called after each tile
  * @throws ZerothError when an expression of the program reads or writes a name that it cannot

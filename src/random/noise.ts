@@ -5,8 +5,8 @@ export type Distribution = "gaussian" | "rademacher";
 
 /*
  * Any element alone, in any order: this is the definition that the SIMD kernels in kernels/assembly/noise.ts repeat, operation
- * by operation in fp32. Elements lie as those kernels make them, with no transpose: the words of blocks 2g and 2g + 1 are taken
- * in the order word 0 of both, word 2 of both, word 1 of both, word 3 of both.
+ * by operation in fp32. Elements lie as those kernels make them, with no transpose: four blocks are four vectors, each of one word
+ * of every block.
  */
 
 const TWO_32 = 2 ** 32;
@@ -15,11 +15,9 @@ const TWO_32 = 2 ** 32;
 const blockAt = ([k0 = 0, k1 = 0, c2 = 0, c3 = 0]: Uint32Array, index: number): Block =>
   philox4x32([index % TWO_32, Math.floor(index / TWO_32), c2, c3], [k0, k1]);
 
-/** Of lane `lane` (0 … 3) of blocks 2·`group` and 2·`group` + 1: an even word and the odd one after it. */
-const wordsAt = (key: Uint32Array, group: number, lane: number): readonly [even: number, odd: number] => {
-  const [w0, w1, w2, w3] = blockAt(key, 2 * group + (lane & 1));
-  return lane < 2 ? [w0, w1] : [w2, w3];
-};
+/** Lane `lane` (0 … 3) of vector `vector`, signed. */
+const wordAt = (key: Uint32Array, vector: number, lane: number): number =>
+  (blockAt(key, 4 * Math.floor(vector / 4) + lane)[vector % 4] ?? 0) | 0;
 
 const { fround } = Math;
 const float = new Float32Array(1);
@@ -28,71 +26,70 @@ const bits = new Int32Array(float.buffer);
 /** sum·x + c, rounded to fp32 twice. */
 const step = (sum: number, x: number, c: number): number => fround(fround(sum * x) + c);
 
+/** 2³²/φ. Multiples of it modulo 2³² spread evenly, however few. */
+const GOLDEN = 0x9e3779b9;
+/** fp32's 2³¹, as an integer. */
+const TOP = 0x4f00_0000;
+
 /*
- * Minimax fits on [0, 1], lowest coefficient first: −2·ln(1 − t/2)/t to 1.3e-6 of its value and exact at t = 1, so that u = 1 has
- * radius 0; cos(πy/2)/(1 − q) and sin(πy/2)/y, q = y², to 1e-6.
+ * Minimax fits, lowest coefficient first. In radii's unit and the angles', both of cos(πy/2) (to 7e-6) and sin(πy/2)/y (to 6e-7)
+ * end in −1, which saves two multiplications: both are cubics (c2 − q)·q² + c1·q + c0 in the square q of the angle.
  */
-const [l0 = 0, l1 = 0, l2 = 0, l3 = 0, l4 = 0, l5 = 0, l6 = 0] = Float32Array.of(
-  1.00000109,
-  0.249898235,
-  0.0848623704,
-  0.0227983162,
-  0.0340432785,
-  -0.0212695155,
-  0.0159605848,
+const [c0 = 0, c1 = 0, c2 = 0] = Float32Array.of(0.00714877807, -0.171255574, 0.681062043);
+const [s0 = 0, s1 = 0, s2 = 0] = Float32Array.of(0.0494870171, -0.395193368, 0.943916917);
+const ANGLE = fround(1.05665199e-10);
+/** (2 ln 2)/2²³ in squared radii, and what is missing in `squareRadius` from there, divided by t; radii are right to 1.4e-5. */
+const LINE = fround(0.00323367305);
+const [l0 = 0, l1 = 0, l2 = 0, l3 = 0, l4 = 0] = Float32Array.of(
+  -0.000900382351,
+  6.79951859e-11,
+  3.68292903e-18,
+  -9.27722858e-26,
+  2.53487951e-32,
 );
-const [c0 = 0, c1 = 0, c2 = 0, c3 = 0] = Float32Array.of(0.999999936, -0.233697634, 0.0199495074, -0.000854853964);
-const [s0 = 0, s1 = 0, s2 = 0, s3 = 0] = Float32Array.of(1.57079164, -0.645896877, 0.0794414956, -0.00433688817);
-const TWO_LN_2 = fround(2 * Math.LN2);
 
 /**
- * The radius √(−2 ln u), at most 6.56, with the sign of `word`. u = |w|/2³¹ with the word made odd: the midpoint of one of 2³⁰
- * equal intervals.
+ * −2 ln u with u = |word|/2³¹. Read as an integer, an fp32 number is its own logarithm on a line between powers of 2; the curve
+ * above the line depends on the mantissa. No step cancels as u nears 1. The word 0 counts as ±2.
  */
-const signedRadius = (word: number): number => {
-  float[0] = word | 1;
-  const pattern = bits[0] ?? 0;
-  // |w| = m·2ᵉ with m in [1, 2): −2 ln u = (30 − e)·2 ln 2 − 2 ln(m/2), which does not cancel as u nears 1.
-  const exponent = ((pattern >>> 23) & 0xff) - 127;
-  bits[0] = (pattern & 0x007f_ffff) | 0x3f80_0000;
-  const t = fround(2 - (float[0] ?? 0));
+const squareRadius = (word: number): number => {
+  float[0] = word;
+  const below = TOP - (bits[0] ?? 0);
+  const t = below & 0x007f_ffff;
   // Pairs of coefficients first, since a shorter chain of operations is faster.
   const square = fround(t * t);
-  const top = step(l6, square, step(l5, t, l4));
-  const ln = step(step(top, square, step(l3, t, l2)), square, step(l1, t, l0));
-  const radius = fround(Math.sqrt(fround(fround((30 - exponent) * TWO_LN_2) + fround(t * ln))));
-  return pattern < 0 ? -radius : radius;
+  const curve = step(step(l4, square, step(l3, t, l2)), square, step(l1, t, l0));
+  return fround(fround(fround(below & 0x0fff_ffff) * LINE) + fround(t * curve));
 };
+
+const cubic = (top: number, b1: number, b0: number, q: number): number => step(step(fround(top - q), q, b1), q, b0);
 
 /**
- * Box–Muller: two words to two independent standard normals. The second word is an angle in half turns from −1/2 to 1/2; the
- * first one's sign adds the other half of the circle.
+ * Box–Muller: a word to two independent standard normals. It is the radius, and its product with 2³²/φ an angle between −1/2
+ * and 1/2 of half a turn; its sign adds the other half of the circle. The 2³² pairs (u, angle) are a Fibonacci lattice, which
+ * fills the square more evenly than as many random points. Over all of them: means below 4e-9, variances 1 + 2e-7, moments up to
+ * the eighth within 1.2e-5 of the normal's, correlation 0, those of squares 5e-7, distribution functions within 2e-6,
+ * tails beyond 3, 4, 4.5 and 5 within 0.002 %, 0.02 %, 0.02 % and 0.3 %.
  */
-const boxMuller = (first: number, second: number): readonly [number, number] => {
-  const radius = signedRadius(first);
-  const y = fround(fround(second | 0) * 2 ** -31);
+const boxMuller = (word: number): readonly [number, number] => {
+  const root = fround(Math.sqrt(squareRadius(word)));
+  const radius = word < 0 ? -root : root;
+  const y = fround(fround(Math.imul(word, GOLDEN)) * ANGLE);
   const q = fround(y * y);
-  const cosine = fround(fround(1 - q) * step(step(step(c3, q, c2), q, c1), q, c0));
-  const sine = fround(y * step(step(step(s3, q, s2), q, s1), q, s0));
-  return [fround(radius * cosine), fround(radius * sine)];
+  return [fround(radius * cubic(c2, c1, c0, q)), fround(fround(radius * y) * cubic(s2, s1, s0, q))];
 };
 
-/** Element `index` (below 2⁵³) of standard normal noise; |z| ≤ 6.56. Eight elements are two blocks, four cosines then four sines. */
+/** Element `index` (below 2⁵³) of standard normal noise; |z| < 6.45. A vector is four cosines, then four sines. */
 export const gaussianAt = (key: Uint32Array, index: number): number => {
   const place = index % 8;
-  const [even, odd] = wordsAt(key, Math.floor(index / 8), place & 3);
-  const [cosine, sine] = boxMuller(even, odd);
+  const [cosine, sine] = boxMuller(wordAt(key, (index - place) / 8, place & 3));
   return place < 4 ? cosine : sine;
 };
 
-/**
- * Element `index` (below 2⁵³) of uniform signs ±1. 256 elements are two blocks, the even words' bits then the odd ones', the
- * highest bits of four words first; a set bit is −1.
- */
+/** Element `index` (below 2⁵³) of uniform signs ±1. A vector is the highest bits of four words, then the next; a set bit is −1. */
 export const rademacherAt = (key: Uint32Array, index: number): number => {
-  const place = index % 256;
-  const [even, odd] = wordsAt(key, Math.floor(index / 256), place & 3);
-  return (place < 128 ? even : odd) << ((place >> 2) & 31) < 0 ? -1 : 1;
+  const place = index % 128;
+  return wordAt(key, (index - place) / 128, place & 3) << (place >> 2) < 0 ? -1 : 1;
 };
 
 /** Element `index` (below 2⁵³) of numbers uniform in [0, 1), 53 bits each. */

@@ -12,7 +12,7 @@ const { exports } = new WebAssembly.Instance(new WebAssembly.Module(new Uint8Arr
 });
 /** Elements that the kernel makes at once, and elements of a block. */
 const layouts = [
-  ["gaussian", 32, 4],
+  ["gaussian", 64, 8],
   ["rademacher", 1024, 128],
 ] as const;
 
@@ -46,17 +46,22 @@ describe("noise kernels", () => {
   });
 
   it.each([
-    ["the whole interval: radius 0", 31_001_616, 0, 0],
-    ["a third of the smallest: radius 6.39", 1_911_761, -5.985553, 2.225095],
-  ])("are exact where the first word gives %s", (_, index, cosine, sine) => {
+    ["0, which counts as ±2", 0, 2_098_530_752],
+    ["1, the greatest radius", 1, 3_559_822_472],
+    ["−1, the greatest radius", -1, 17_343_432_963],
+    ["−2³¹, radius 0", -(2 ** 31), 18_683_994_938],
+  ])("are exact where the word is %s", (_, word, index) => {
     const key = [1, 2, 3, 4] as const;
-    const start = index - (index % 32);
-    (exports.gaussian as Fill)(...key, start / 4, 0, 32, OUT);
-    const expected = new Float32Array(32);
+    const start = index - (index % 64);
+    const block = start / 8;
+    (exports.gaussian as Fill)(...key, block % 2 ** 32, Math.floor(block / 2 ** 32), 64, OUT);
+    const found = new Float32Array(memory.buffer, OUT, 64);
+    const expected = new Float32Array(64);
     fillNoise("gaussian", Uint32Array.from(key), start, expected);
-    const found = new Float32Array(memory.buffer, OUT, 32);
     expect([...found]).toEqual([...expected]);
-    expect(found[index - start]).toBeCloseTo(cosine, 5);
-    expect(found[index - start + 4]).toBeCloseTo(sine, 5);
+    const radius = (word < 0 ? -1 : 1) * Math.sqrt(-2 * Math.log(Math.abs(word || 2) / 2 ** 31));
+    const angle = (Math.PI / 2) * (Math.imul(word, 2_654_435_769) / 2 ** 31);
+    expect(found[index - start]).toBeCloseTo(radius * Math.cos(angle), 4);
+    expect(found[index - start + 4]).toBeCloseTo(radius * Math.sin(angle), 4);
   });
 });
