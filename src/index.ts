@@ -14,6 +14,7 @@
  */
 
 export { full, hizoo, lora, mezo } from "./api/choices.js";
+export { doctor } from "./api/doctor.js";
 export { evaluate } from "./api/evaluate.js";
 export { finetune } from "./api/finetune.js";
 export { load, type Model } from "./api/load.js";

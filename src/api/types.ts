@@ -226,7 +226,7 @@ export interface PreviewOptions extends DataChoice {
 
 /** The run that is planned, as `finetune` would be asked for it. */
 export interface DoctorOptions extends Omit<FinetuneOptions, "out" | "resume" | "signal"> {
-  /** Tries learning rates, up to a minute of it. Default true. */
+  /** Tries learning rates, for about a minute at most. Default true. */
   readonly probe?: boolean | undefined;
   readonly onProgress?: ((progress: DoctorProgress) => void) | undefined;
 }
@@ -273,14 +273,18 @@ export interface RateReport {
 export interface RatesReport {
   /** The planned one. */
   readonly learningRate: number;
-  /** Of the probe, all on the same rows. */
-  readonly steps: number;
-  readonly rows: number;
-  /** Loss on those rows before any step. */
+  /** Loss before any step, on the rows that rates are tried on. */
   readonly loss: number;
-  /** Ascending. */
+  readonly rows: number;
+  /** Rates that were tried, for a few steps each, ascending; empty without the probe. */
   readonly rates: readonly RateReport[];
-  /** The highest that lowers the loss as its slope promises, with a margin; null where none was found. */
+  /** Root mean square of the projected gradients of the first steps, each with its own rows. */
+  readonly projectedGradient: number;
+  /** How far the planned run carries the weights, as the radius of a perturbation: √(Σ ηₜ²) times that. */
+  readonly walk: number;
+  /** The radius up to which the loss's slopes hold; null where they do at none. */
+  readonly reach: number | null;
+  /** Null where none was found. */
   readonly suggested: number | null;
 }
 
@@ -325,6 +329,7 @@ export interface CostReport {
 
 export interface DoctorWarning {
   readonly check: "noise" | "learning rate" | "rounding" | "packing" | "memory";
+  /** Reads on from the name of the check. */
   readonly message: string;
   /** What to do. */
   readonly advice: string;
@@ -332,8 +337,7 @@ export interface DoctorWarning {
 
 export interface DoctorReport {
   readonly noise: NoiseReport;
-  /** Absent without the probe. */
-  readonly rates?: RatesReport;
+  readonly rates: RatesReport;
   /** Null where the step to measure it by is not finite. */
   readonly moved: MovedReport | null;
   readonly packing: PackingReport;

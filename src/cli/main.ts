@@ -2,6 +2,7 @@ import { createRequire } from "node:module";
 import { basename, relative } from "node:path";
 import { Command, CommanderError } from "commander";
 import { messageOf, ZerothError } from "../errors.js";
+import { doctor } from "./commands/doctor.js";
 import { evaluate } from "./commands/evaluate.js";
 import { finetune } from "./commands/finetune.js";
 import { merge } from "./commands/merge.js";
@@ -11,7 +12,7 @@ import { quickstart } from "./commands/quickstart.js";
 import { replay } from "./commands/replay.js";
 import { onInterrupt } from "./interrupt.js";
 
-const commands = [quickstart, finetune, evaluate, predict, merge, replay, preview];
+const commands = [quickstart, doctor, finetune, evaluate, predict, merge, replay, preview];
 
 export const exitCodes = { done: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 

@@ -1,0 +1,131 @@
+import type { Engine } from "../../engine/engine.js";
+import type { Update } from "../../estimator/estimator.js";
+import { encodings, type WritableEncoding, writers } from "../../model/encodings.js";
+import { readTensorSync } from "../../model/weights.js";
+import type { Scalars } from "../../optimizer/optimizer.js";
+import { type LoraModule, loraNames, mergeLora } from "../../peft/lora.js";
+import type { Batch } from "../../train/loop.js";
+import { type Stepper, takeStep } from "../../train/step.js";
+import type { Model } from "../load.js";
+import type { MovedReport, MovedWeights } from "../types.js";
+import { lossesOf } from "./noise.js";
+
+/** Elements looked at of a tensor, and for LoRA modules and rows of each that are merged. */
+const SAMPLE = 2 ** 14;
+const MODULES = 8;
+const ROWS = 64;
+
+const dtypes: Readonly<Record<keyof MovedWeights, WritableEncoding>> = {
+  float32: "F32",
+  bfloat16: "BF16",
+  float16: "F16",
+};
+
+/** Through a narrower type and back. */
+const narrowed = (data: Float32Array, encoding: WritableEncoding): Float32Array => {
+  const out = new Float32Array(data.length);
+  encodings[encoding].decode(writers[encoding](data), out);
+  return out;
+};
+
+/** The fraction of weights that differ in a type. */
+const fractionMoved = (
+  before: readonly Float32Array[],
+  after: readonly Float32Array[],
+  encoding: WritableEncoding,
+): number => {
+  let moved = 0;
+  let total = 0;
+  before.forEach((values, i) => {
+    const old = narrowed(values, encoding);
+    const fresh = narrowed(after[i] ?? values, encoding);
+    for (let j = 0; j < old.length; j++) if (old[j] !== fresh[j]) moved++;
+    total += old.length;
+  });
+  return total === 0 ? 0 : moved / total;
+};
+
+interface Sample {
+  /** Trained tensors as they are kept. */
+  readonly kept: readonly Float32Array[];
+  /** The weights as `merge` would write them. */
+  readonly merged: readonly Float32Array[];
+}
+
+const evenly = <T>(values: readonly T[], count: number): readonly T[] =>
+  values.filter((_, i) => i % Math.ceil(values.length / count) === 0);
+
+const sampler = async (
+  engine: Engine,
+  model: Model,
+  modules: readonly LoraModule[],
+): Promise<() => Promise<Sample>> => {
+  const names = (await engine.held()).map(({ name }) => name).filter((name) => !name.includes("#"));
+  const chosen = evenly(modules, MODULES).map((module) => {
+    const source = model.files.weights.get(`${module.module}.weight`);
+    if (source === undefined) throw new Error(`no weights for ${module.module}`);
+    const outputs = Math.min(ROWS, module.outputs);
+    return { ...module, outputs, weight: readTensorSync(source).slice(0, outputs * module.inputs) };
+  });
+  return async () => {
+    const kept: Float32Array[] = [];
+    for (const name of names) kept.push(await engine.read({ name, start: 0, count: SAMPLE }));
+    const merged: Float32Array[] = [];
+    for (const { weight, ...module } of chosen) {
+      const { a, b } = loraNames(module.module);
+      const { rank, inputs, outputs } = module;
+      const into = weight.slice();
+      const down = await engine.read({ name: a, start: 0, count: rank * inputs });
+      mergeLora(into, down, await engine.read({ name: b, start: 0, count: outputs * rank }), module);
+      merged.push(into);
+    }
+    return { kept, merged: modules.length === 0 ? kept : merged };
+  };
+};
+
+const compared = (before: Sample, after: Sample): MovedWeights => ({
+  float32: fractionMoved(before.kept, after.kept, dtypes.float32),
+  bfloat16: fractionMoved(before.merged, after.merged, dtypes.bfloat16),
+  float16: fractionMoved(before.merged, after.merged, dtypes.float16),
+});
+
+export interface MovedOptions {
+  readonly model: Model;
+  /** LoRA's; empty for `full`. */
+  readonly modules: readonly LoraModule[];
+  readonly stepper: Stepper;
+  readonly learningRate: number;
+  readonly steps: number;
+  readonly batch: Batch;
+  rewind(): Promise<void>;
+}
+
+/**
+ * Takes the run's first step and counts the weights that it moved; then one √steps times as large, which is about what independent
+ * steps add up to. The engine is brought back, also when this fails.
+ *
+ * @returns null when the step is refused because a number of it is not finite
+ */
+export const movedWeights = async (engine: Engine, options: MovedOptions): Promise<MovedReport | null> => {
+  const { model, modules, stepper, learningRate, steps, batch, rewind } = options;
+  const sample = await sampler(engine, model, modules);
+  try {
+    const before = await sample();
+    let made: { update: Update; scalars: Scalars } | undefined;
+    const { refused } = await takeStep(stepper, 0, learningRate, {
+      losses: lossesOf(engine, batch),
+      async update(update, scalars) {
+        made = { update, scalars };
+        await engine.update(made);
+      },
+    });
+    if (refused || made === undefined) return null;
+    const step = compared(before, await sample());
+    await rewind();
+    const gradient = made.update.gradient.map(({ key, scale }) => ({ key, scale: scale * Math.sqrt(steps) }));
+    await engine.update({ ...made, update: { ...made.update, gradient } });
+    return { step, run: compared(before, await sample()) };
+  } finally {
+    await rewind();
+  }
+};
