@@ -6,6 +6,8 @@ const report = process.env.ZEROTH_TEST_REPORT;
 export default defineConfig({
   test: {
     setupFiles: ["test/setup.ts"],
+    // The default leaves a core idle.
+    maxWorkers: "100%",
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]],
     projects: [
       {
