@@ -28,10 +28,6 @@ import type { Model } from "./load.js";
 import { resolveSettings, type Settings, said } from "./settings.js";
 import type { CostReport, DoctorOptions, DoctorReport, RatesReport } from "./types.js";
 
-export { checkNoise, smallBatch } from "./doctor/noise.js";
-export { rewinder } from "./doctor/rewind.js";
-export { noiseWarnings } from "./doctor/warnings.js";
-
 /** Steps taken to see their slopes and their time; the first is not timed. */
 const STEPS = 8;
 /** Rows whose packing is looked at, dev rows whose evaluation is timed. */
@@ -157,7 +153,11 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
 
   const { device, prefixCache } = options;
   tell("steps")(0, STEPS);
-  const engine = await openEngine(model, { method, program, seed: stepper.seed, threads, device, prefixCache });
+  const { runTokens } = settings;
+  const quantize = settings.quantize ?? undefined;
+  const engine = await openEngine(model, {
+    ...{ method, program, seed: stepper.seed, threads, device, prefixCache, quantize, runTokens },
+  });
   try {
     const rewind = await rewinder(engine, model, method, program.states);
     const batchAt = (step: number): Batch =>

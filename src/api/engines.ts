@@ -31,6 +31,8 @@ export interface EngineChoice {
   readonly device?: "cpu" | "webgpu" | undefined;
   /** MiB of memory for the hidden states of training rows, where the first blocks are frozen. */
   readonly prefixCache?: number | undefined;
+  /** Tokens of a run of several points side by side. */
+  readonly runTokens?: number | undefined;
   /** Bits that frozen floating-point matrices are rounded to. */
   readonly quantize?: 4 | 8 | undefined;
 }
@@ -75,6 +77,7 @@ export const openEngine = async (model: Model, choice: EngineChoice): Promise<En
     folder: one.folder,
     residents: [...residents.values()],
     placement: method.placement,
+    runTokens: choice.runTokens ?? 0,
     threads: threadsOf(choice.threads),
     device: choice.device ?? "cpu",
     ...(program === undefined ? {} : { program }),

@@ -27,6 +27,9 @@ import type { Batch } from "../train/loop.js";
 import { finishedResult, type RunPlan, trainRun } from "../train/run.js";
 import { openRunFolder } from "../train/run-folder.js";
 import type { Stepper } from "../train/step.js";
+import { checkNoise, smallBatch } from "./doctor/noise.js";
+import { rewinder } from "./doctor/rewind.js";
+import { noiseWarnings } from "./doctor/warnings.js";
 import { openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
@@ -213,6 +216,7 @@ const prepare = async (
           device: options.device,
           prefixCache: options.prefixCache,
           quantize: settings.quantize ?? undefined,
+          runTokens: settings.runTokens,
         }),
       stepper,
       schedule: {
@@ -220,6 +224,22 @@ const prepare = async (
         learningRate: settings.learningRate,
         warmup: settings.warmup,
         steps: settings.steps,
+      },
+      async check(engine) {
+        if (options.noiseCheck === false) return [];
+        const { epsilon: usual } =
+          optimizers[settings.optimizer].defaults[settings.method === "full" ? "full" : "adapter"];
+        const { epsilon } = settings;
+        const batch = smallBatch(model.family, objective, order(0).map(treeAt));
+        const rewind = await rewinder(engine, model, method, program.states);
+        try {
+          const noise = await checkNoise(engine, { epsilon, usual, seed: stepper.seed, batch, rewind });
+          return noiseWarnings(noise).map(({ message, advice }) => `Noise: ${message} (${advice}).`);
+        } catch (error) {
+          // A loss that is not finite: the first step will be refused, and journaled so.
+          if (error instanceof ZerothError) return [error.message];
+          throw error;
+        }
       },
       evalEvery: dev.trees.length === 0 ? 0 : settings.evalEvery,
       patience: settings.patience,

@@ -9,6 +9,8 @@ import type { FinetuneOptions } from "./types.js";
 const names = <T extends string>(table: Readonly<Record<T, unknown>>) => Object.keys(table) as [T, ...T[]];
 const count = z.int().min(1);
 const whole = z.int().min(0);
+/** Twice a pack: a two-sided step of a short batch is one run. */
+const RUN_TOKENS = 512;
 /** What fp32 can hold: every number of a step is rounded to it. */
 const LARGEST = 3.4e38;
 
@@ -33,6 +35,7 @@ export const settingsSchema = z.strictObject({
   hyperparameters: z.record(z.string(), z.number()),
   steps: count.max(2 ** 31),
   batchSize: count,
+  runTokens: whole,
   schedule: z.enum(scheduleKinds as ["constant", "linear", "cosine"]),
   warmup: whole,
   seed: whole,
@@ -72,6 +75,7 @@ export const said = (options: FinetuneOptions): Partial<Record<keyof Settings, u
     hyperparameters: optimizer?.hyperparameters,
     steps: options.steps,
     batchSize: options.batchSize,
+    runTokens: options.runTokens,
     schedule: options.schedule,
     warmup: options.warmup,
     seed: options.seed,
@@ -125,6 +129,7 @@ export const resolveSettings = (
     hyperparameters: {},
     steps: 1000,
     batchSize: 16,
+    runTokens: RUN_TOKENS,
     schedule: "constant",
     warmup: 0,
     seed: 0,

@@ -79,6 +79,11 @@ export interface FinetuneOptions extends DataChoice {
   readonly steps?: number | undefined;
   /** Rows a step. Default 16. */
   readonly batchSize?: number | undefined;
+  /**
+   * Tokens of a run of the model at several points side by side: with an adapter, the two sides and the queries of a step share runs, which
+   * pays where batches are short. 0 runs point after point. Losses differ in their last bits, so a run keeps its own. Default 512.
+   */
+  readonly runTokens?: number | undefined;
   readonly schedule?: ScheduleKind | undefined;
   /** Steps of linear warm-up. Default 0. */
   readonly warmup?: number | undefined;
@@ -98,6 +103,8 @@ export interface FinetuneOptions extends DataChoice {
   readonly device?: "cpu" | "webgpu" | undefined;
   /** MiB of memory for the hidden states that are kept where the first blocks are frozen; more go to a scratch file. Default 256. */
   readonly prefixCache?: number | undefined;
+  /** Measures the loss's rounding noise before the first step, and tells where it drowns what ε changes. Takes a few seconds. Default true. */
+  readonly noiseCheck?: boolean | undefined;
   /** Folder of the run and of what it makes. Default: a temporary one; `save` copies the result out of it. */
   readonly out?: string | undefined;
   /** Go on with the run in `out`, bit for bit. */
@@ -225,7 +232,7 @@ export interface PreviewOptions extends DataChoice {
 }
 
 /** The run that is planned, as `finetune` would be asked for it. */
-export interface DoctorOptions extends Omit<FinetuneOptions, "out" | "resume" | "signal"> {
+export interface DoctorOptions extends Omit<FinetuneOptions, "out" | "resume" | "signal" | "noiseCheck"> {
   /** Tries learning rates, for about a minute at most. Default true. */
   readonly probe?: boolean | undefined;
   readonly onProgress?: ((progress: DoctorProgress) => void) | undefined;

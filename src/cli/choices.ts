@@ -1,7 +1,8 @@
-import { type MethodChoice, type OptimizerChoice, ZerothError } from "../index.js";
+import { type FinetuneOptions, type MethodChoice, type OptimizerChoice, ZerothError } from "../index.js";
+import { dataChoice } from "./flags.js";
 
 /** What was said of the method; nothing if nothing was, so that a run that is gone on with keeps its own. */
-export const methodChoice = (options: {
+const methodChoice = (options: {
   method?: "lora" | "full" | undefined;
   rank?: number | undefined;
   alpha?: number | undefined;
@@ -19,7 +20,7 @@ export const methodChoice = (options: {
   return { kind: "lora", rank, alpha, layers, targets: targets?.trim() === "all-linear" ? "all-linear" : names };
 };
 
-export const optimizerChoice = (options: {
+const optimizerChoice = (options: {
   optimizer?: OptimizerChoice["name"] | undefined;
   perturbation?: OptimizerChoice["perturbation"];
   learningRate?: number | undefined;
@@ -32,4 +33,38 @@ export const optimizerChoice = (options: {
   const said = { perturbation, learningRate, epsilon, queries, hyperparameters };
   if (optimizer === undefined && Object.values(said).every((value) => value === undefined)) return undefined;
   return { name: optimizer ?? "mezo", ...said };
+};
+
+type Named =
+  | "steps"
+  | "batchSize"
+  | "runTokens"
+  | "schedule"
+  | "warmup"
+  | "seed"
+  | "trainRows"
+  | "devRows"
+  | "dataSeed"
+  | "evalEvery"
+  | "patience"
+  | "threads"
+  | "device"
+  | "prefixCache"
+  | "quantize";
+
+/** The run that flags describe, as the public API takes it. */
+export const runChoice = (
+  options: Parameters<typeof dataChoice>[0] &
+    Parameters<typeof methodChoice>[0] &
+    Parameters<typeof optimizerChoice>[0] &
+    Pick<FinetuneOptions, Named>,
+): Omit<FinetuneOptions, "out" | "resume" | "signal" | "noiseCheck"> => {
+  const { steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed } = options;
+  const { evalEvery, patience, threads, device, prefixCache, quantize } = options;
+  return {
+    ...dataChoice(options),
+    ...{ method: methodChoice(options), optimizer: optimizerChoice(options) },
+    ...{ steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed },
+    ...{ evalEvery, patience, threads, device, prefixCache, quantize },
+  };
 };

@@ -80,7 +80,9 @@ export const defineCommand = <F extends Flags>(spec: CommandSpec<F>): Registered
       .addHelpText("after", () => helpExamples(spec, call.program));
     command.action((given: Record<string, unknown>) =>
       start(async () => {
-        const { config, ...typed } = given;
+        // The parser fills in "true" for a flag that begins with "no"; a configuration file may say otherwise.
+        const said = Object.entries(given).filter(([name]) => command.getOptionValueSource(name) !== "default");
+        const { config, ...typed } = Object.fromEntries(said);
         const file = typeof config === "string" ? readConfig(config, Object.keys(flags)) : {};
         const options = checked(spec.name, flags, { ...file, ...typed });
         const terminal = createTerminal({ json: options.json, quiet: options.json || spec.quiet === true });

@@ -135,6 +135,11 @@ export const trainingFlags = {
   ),
   steps: training("--steps <n>", "default: 1000", whole(1).optional()),
   batchSize: training("--batch-size <n>", "rows a step (default: 16)", whole(1).optional()),
+  runTokens: training(
+    "--run-tokens <n>",
+    "tokens of a run of several perturbed adapters side by side; 0: one after the other (default: 512)",
+    whole(0).optional(),
+  ),
   schedule: training(
     "--schedule <name>",
     "constant, linear or cosine (default: constant)",
@@ -160,6 +165,17 @@ export const trainingFlags = {
     whole(0).optional(),
   ),
 } as const;
+
+export const noiseCheck = training(
+  "--no-noise-check",
+  "do not measure the loss's rounding noise before the first step, which takes a few seconds",
+  toggle.default(true),
+);
+export const probe = training(
+  "--no-probe",
+  "do not try learning rates, which takes up to a minute",
+  toggle.default(true),
+);
 
 export const out = output("--out <dir>", "folder to write", text);
 export const resume = output("--resume", "go on with the run in --out, bit for bit", toggle.default(false));

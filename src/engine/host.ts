@@ -1,70 +1,35 @@
 import { performance } from "node:perf_hooks";
-import { InferenceSession, Tensor } from "onnxruntime-node";
-import { messageOf, ZerothError } from "../errors.js";
 import type { Point } from "../estimator/estimator.js";
+import { floatsOf, type Slab } from "../kernels/arena.js";
 import { createKernelPool } from "../kernels/pool.js";
-import type { Slab } from "../kernels/walk.js";
-import { readTensorSync } from "../model/weights.js";
-import { tensorId, tensorKey } from "../random/key.js";
-import { uniformAt } from "../random/noise.js";
-import { HIDDEN, OUTPUT } from "./plan.js";
+import { repeated, tokensOf } from "./feeds.js";
+import { layOut } from "./memory.js";
+import { HIDDEN } from "./plan.js";
 import { createPrefixCache } from "./prefix-cache.js";
-import type { Calls, EnginePlan, Feed, Resident, Run } from "./protocol.js";
-import { inCopies, inPlace, type Slot } from "./trainables.js";
-
-const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
-
-/** A resident tensor's first values. */
-const initial = ({ name, shape, from }: Resident): ArrayBuffer => {
-  if (from.kind === "source") return readTensorSync(from.source).buffer;
-  const values = new Float32Array(sizeOf(shape));
-  if (from.kind === "uniform") {
-    const key = tensorKey({ seed: from.seed, stream: "init", step: 0, query: 0 }, tensorId(name));
-    for (let i = 0; i < values.length; i++) values[i] = (2 * uniformAt(key, i) - 1) * from.bound;
-  }
-  return values.buffer;
-};
-
-const filled = (length: number, value: number): Slab => ({ buffer: new Float32Array(length).fill(value).buffer });
+import type { Calls, EnginePlan, Run } from "./protocol.js";
+import { openSessions } from "./sessions.js";
+import { inCopies, inPlace } from "./trainables.js";
 
 /** The graph of what comes before the first block that is trained. */
 const PREFIX = "prefix";
+/** Perturbed copies that there is room for. */
+const MOST_POINTS = 8;
+
+/** Items in order, `size` at a time. */
+const groupsOf = <T>(items: readonly T[], size: number): readonly (readonly T[])[] =>
+  Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
 /**
  * The engine's inside: the ONNX Runtime sessions, the resident weights and the kernels. Runs in the engine's own thread,
- * since `session.run` blocks the thread for its whole length.
+ * since the runtime blocks the thread for the whole length of a run.
  */
 export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close: () => Promise<void> }> => {
-  const shapes = new Map(plan.residents.map(({ name, shape }) => [name, shape]));
-  const resident = new Map<string, Slab>(plan.residents.map((tensor) => [tensor.name, { buffer: initial(tensor) }]));
+  const { program, prefix } = plan;
+  const copies = plan.placement === "in-place" ? 0 : plan.residents.some(({ several }) => several) ? MOST_POINTS : 1;
+  const { weights, slots } = layOut(plan, copies);
+  const sessions = openSessions(plan);
+  if (prefix !== undefined) await sessions.load(PREFIX, prefix.graph);
 
-  const open = (graph: Uint8Array): Promise<InferenceSession> =>
-    InferenceSession.create(graph, {
-      executionProviders: [plan.device],
-      intraOpNumThreads: plan.threads,
-      interOpNumThreads: 1,
-      graphOptimizationLevel: "all",
-      // Row counts vary from run to run, which the memory pattern planner would chase.
-      enableMemPattern: false,
-      extra: {
-        session: {
-          model_external_initializers_file_folder_path: plan.folder,
-          // Threads that spin between runs would take the cores that the kernels need.
-          "intra_op.allow_spinning": "0",
-        },
-      },
-    }).catch((error: unknown) => {
-      throw new ZerothError(`The runtime refused the model's graph: ${messageOf(error)}`, { cause: error });
-    });
-  const sessions = new Map<string, Promise<InferenceSession>>();
-  const sessionOf = (name: string): Promise<InferenceSession> => {
-    const session = sessions.get(name);
-    if (session === undefined) throw new Error(`no graph ${name}`);
-    return session;
-  };
-  if (plan.prefix !== undefined) sessions.set(PREFIX, open(plan.prefix.graph));
-
-  const { program } = plan;
   const stateNames = Object.keys(program?.states ?? {});
   const pool =
     program === undefined
@@ -75,15 +40,9 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
           apply: program.rule,
           states: stateNames,
         });
-  const slots = plan.residents
-    .filter(({ trainable }) => trainable)
-    .map(({ name, shape }): Slot => {
-      const weight = resident.get(name) ?? { buffer: new ArrayBuffer(0) };
-      const states = Object.values(program?.states ?? {}).map((value) => filled(sizeOf(shape), value));
-      return { name, shape, id: tensorId(name), weight, states };
-    });
-  const place = plan.placement === "copies" ? inCopies : inPlace;
-  const trainables = pool === undefined ? undefined : place(slots, pool, program?.exempt ?? {});
+  const exempt = program?.exempt ?? {};
+  const trainables =
+    pool === undefined ? undefined : copies > 0 ? inCopies(slots, pool, exempt, copies) : inPlace(slots, pool, exempt);
 
   let walkSeconds = 0;
   const timed = <T>(work: () => T): T => {
@@ -92,48 +51,20 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     walkSeconds += (performance.now() - start) / 1000;
     return value;
   };
-  const weightsAt = (point: Point): ReadonlyMap<string, Slab> => {
-    if (trainables !== undefined) return timed(() => trainables.at(point));
-    if (point.length > 0)
+  /** Every tensor in memory, what is trained at some points. */
+  const weightsAt = (points: readonly Point[]): ReadonlyMap<string, Slab> => {
+    if (trainables !== undefined) return new Map([...weights, ...timed(() => trainables.at(points))]);
+    if (points.some((point) => point.length > 0))
       throw new Error("nothing is trainable, so there is no other point than the model's own weights");
-    return new Map();
+    return weights;
   };
 
-  const tensors = new Map<string, { buffer: ArrayBuffer; tensor: Tensor }>();
-  const tensorOf = (name: string, { buffer }: Slab): Tensor => {
-    const cached = tensors.get(name);
-    if (cached !== undefined && cached.buffer === buffer) return cached.tensor;
-    const tensor = new Tensor("float32", new Float32Array(buffer), shapes.get(name) ?? []);
-    tensors.set(name, { buffer, tensor });
-    return tensor;
-  };
-  const runGraph = async (
-    graph: string,
-    weights: ReadonlyMap<string, Slab>,
-    feeds: Readonly<Record<string, Feed>>,
-  ): Promise<Float32Array> => {
-    const session = await sessionOf(graph);
-    const inputs: Record<string, Tensor> = {};
-    // Graphs over the same weights read different ones of them, and of the feeds.
-    for (const name of session.inputNames) {
-      const slab = weights.get(name) ?? resident.get(name);
-      const feed = feeds[name];
-      if (slab !== undefined) inputs[name] = tensorOf(name, slab);
-      else if (feed !== undefined) inputs[name] = new Tensor(feed.data, feed.dims);
-    }
-    const outputs = await session.run(inputs, [OUTPUT]);
-    const data = outputs[OUTPUT]?.data;
-    if (!(data instanceof Float32Array)) throw new Error(`the output of the graph ${graph} is not float32`);
-    return data;
-  };
-
-  const { prefix } = plan;
   const cache = createPrefixCache(prefix?.budget ?? 0);
   /** A run's feeds with the hidden states that its graph starts from. */
   const started = async ({ feeds, rows }: Run): Promise<Run["feeds"]> => {
     if (prefix === undefined) return feeds;
     const data =
-      rows === undefined ? await runGraph(PREFIX, new Map(), feeds) : cache.gather(rows.map(({ row }) => row));
+      rows === undefined ? await sessions.run(PREFIX, weights, feeds) : cache.gather(rows.map(({ row }) => row));
     return { ...feeds, [HIDDEN]: { data, dims: [data.length / prefix.width, prefix.width] } };
   };
 
@@ -150,17 +81,13 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
   };
 
   const calls: Calls = {
-    async load({ name, graph }) {
-      const session = open(graph);
-      sessions.set(name, session);
-      await session;
-    },
+    load: ({ name, graph }) => sessions.load(name, graph),
     async missing(rows) {
       return rows.filter((row) => !cache.has(row));
     },
     async prefetch(runs) {
       for (const { feeds, rows = [] } of runs) {
-        const states = await runGraph(PREFIX, new Map(), feeds);
+        const states = await sessions.run(PREFIX, weights, feeds);
         let at = 0;
         for (const { row, tokens } of rows) {
           const end = at + tokens * (prefix?.width ?? 0);
@@ -173,12 +100,19 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
       // What comes before the first block that is trained is the same at every point.
       const feeds: Run["feeds"][] = [];
       for (const run of runs) feeds.push(await started(run));
+      // As many points at a time as fill a run, whatever the pack: a function of the batch alone.
+      const longest = Math.max(1, ...feeds.map(tokensOf));
+      const together = Math.max(1, Math.min(trainables?.most ?? 1, Math.floor(plan.runTokens / longest)));
       const outputs: Float32Array[][] = [];
-      for (const point of points) {
-        const weights = weightsAt(point);
-        const row: Float32Array[] = [];
-        for (const [i, { graph }] of runs.entries()) row.push(await runGraph(graph, weights, feeds[i] ?? {}));
-        outputs.push(row);
+      for (const group of groupsOf(points, together)) {
+        const at = weightsAt(group);
+        const rows = group.map((): Float32Array[] => []);
+        for (const [i, { graph }] of runs.entries()) {
+          const output = await sessions.run(graph, at, repeated(feeds[i] ?? {}, group.length));
+          const size = output.length / group.length;
+          for (const [p, row] of rows.entries()) row.push(output.slice(p * size, (p + 1) * size));
+        }
+        outputs.push(...rows);
       }
       return outputs;
     },
@@ -197,7 +131,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     held: async () => [...stored].map(([name, { shape }]) => ({ name, shape })),
     async read({ name, start, count, into }) {
       timed(() => trainables?.settle());
-      const values = new Float32Array(find(name).slab.buffer).subarray(start, start + count);
+      const values = floatsOf(find(name).slab).subarray(start, start + count);
       if (into === undefined || into.byteLength < values.byteLength) return values.slice();
       const out = new Float32Array(into, 0, values.length);
       out.set(values);
@@ -205,14 +139,14 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     },
     async write({ name, start, data }) {
       timed(() => trainables?.settle());
-      new Float32Array(find(name).slab.buffer).set(data, start);
+      floatsOf(find(name).slab).set(data, start);
     },
     walkSeconds: async () => walkSeconds,
   };
   return {
     calls,
     async close() {
-      for (const session of sessions.values()) await session.then((loaded) => loaded.release()).catch(() => undefined);
+      await sessions.close();
       await pool?.close();
       cache.close();
     },

@@ -6,7 +6,7 @@ import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
 import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
-import type { Method } from "../peft/method.js";
+import { type Method, POINTS } from "../peft/method.js";
 import type { Resident } from "./protocol.js";
 
 /** The runtime maps a tensor where it lies if the file holds it as the graph wants it: fp32, aligned, rows in order. */
@@ -72,7 +72,8 @@ export const buildForward = (options: {
   };
   const hold = (resident: Resident): Value => {
     residents.push(resident);
-    return g.input(resident.name, "float32", resident.shape);
+    const { name, shape, several } = resident;
+    return g.input(name, "float32", several ? [POINTS, ...shape] : shape);
   };
 
   const locationOf = (file: string): string => relative(folder, file).split(sep).join("/");
@@ -83,6 +84,8 @@ export const buildForward = (options: {
     if (source === undefined) throw new Error(`no weights for ${name}`);
     return source;
   };
+  // Side paths know how to meet each point's tokens; the model's own layers have one weight for all.
+  const several = method.placement === "copies" && method.attach !== undefined;
   const trainable = (name: string): Value =>
     once(name, () => {
       const tensor = trainables.get(name);
@@ -95,14 +98,15 @@ export const buildForward = (options: {
           : initial.kind === "uniform"
             ? ({ ...initial, seed } as const)
             : initial;
-      return hold({ name, shape, trainable: options.trainable, from });
+      return hold({ name, shape, trainable: options.trainable, several, from });
     });
   const weight = (name: string): Value =>
     once(name, () => {
       if (trainables.has(name)) return trainable(name);
       const source = sourceOf(name);
       const shape = parameters.get(name)?.shape ?? source.shape;
-      if (!isMappable(source)) return hold({ name, shape, trainable: false, from: { kind: "source", source } });
+      if (!isMappable(source))
+        return hold({ name, shape, trainable: false, several: false, from: { kind: "source", source } });
       const { offset, length } = source;
       return g.weight(name, "float32", shape, { location: locationOf(source.file), offset, length });
     });

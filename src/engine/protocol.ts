@@ -10,6 +10,8 @@ export interface Resident {
   readonly name: string;
   readonly shape: readonly number[];
   readonly trainable: boolean;
+  /** Enters the graph as [N, …shape], perturbed copies end to end. */
+  readonly several: boolean;
   readonly from:
     | { readonly kind: "source"; readonly source: TensorSource }
     | { readonly kind: "zeros" }
@@ -34,6 +36,8 @@ export interface EnginePlan {
   readonly folder: string;
   readonly residents: readonly Resident[];
   readonly placement: Placement;
+  /** Tokens of a run of several points side by side, where weights are perturbed in copies; a longer pack is run point by point. */
+  readonly runTokens: number;
   /** Absent where nothing is trained. */
   readonly program?: ProgramPlan;
   readonly threads: number;

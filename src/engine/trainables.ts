@@ -1,6 +1,7 @@
 import type { Point, Term, Update } from "../estimator/estimator.js";
+import { floatsOf, part, type Slab } from "../kernels/arena.js";
 import type { KernelPool } from "../kernels/pool.js";
-import type { Op, Slab } from "../kernels/walk.js";
+import type { Job, Op } from "../kernels/walk.js";
 import type { Scalars } from "../optimizer/optimizer.js";
 import type { Key } from "../random/key.js";
 
@@ -11,17 +12,21 @@ export interface Slot {
   readonly shape: readonly number[];
   readonly weight: Slab;
   readonly states: readonly Slab[];
+  /** Room for perturbed copies, as many as points are visited at a time; none where weights are perturbed in place. */
+  readonly copies: Slab;
 }
 
 /** The trainable weights as the runtime sees them, at any point and after any number of updates. */
 export interface Trainables {
-  /** Weights at `point`, by name. Valid until the next call. */
-  at(point: Point): ReadonlyMap<string, Slab>;
+  /** How many points the weights can be at together. */
+  readonly most: number;
+  /** Weights at `points`, at most `most` of them, by name: [points, …] where there may be several. Valid until the next call. */
+  at(points: readonly Point[]): ReadonlyMap<string, Slab>;
   /** Walks to `point` without evaluating there: what a replay does, since in-place walks round. */
   visit(point: Point): void;
   /** Back to the live weights, then the optimizer's rule. */
   update(update: Update, scalars: Scalars): void;
-  /** Puts the live weights themselves into every slot's buffer, everything pending applied. */
+  /** Puts the live weights themselves into every slot, everything pending applied. */
   settle(): void;
 }
 
@@ -45,27 +50,26 @@ export const walkBetween = (from: Point, to: Point): readonly Op[] => {
 };
 
 /** One-dimensional tensors (biases, norms) read the exempt scalars. */
-const jobsOf = (slots: readonly Slot[], exempt: Scalars) => {
-  const isExempt = (slot: Slot) => slot.shape.length <= 1;
-  return (ops: readonly Op[]) => {
+const jobsOf =
+  (exempt: Scalars) =>
+  (slots: readonly Slot[], ops: readonly Op[]): readonly Job[] => {
     const exempted = ops.map(
       (op): Op => (op.kind === "update" ? { ...op, scalars: { ...op.scalars, ...exempt } } : op),
     );
-    return slots.map((slot) => ({
-      tensor: slot.id,
-      weight: slot.weight,
-      states: slot.states,
-      ops: isExempt(slot) ? exempted : ops,
+    return slots.map(({ id, weight, states, shape }) => ({
+      tensor: id,
+      weight,
+      states,
+      ops: shape.length <= 1 ? exempted : ops,
     }));
   };
-};
 
 /**
  * Perturbed in place: no second copy of the weights. Operations queue up and run in one pass over memory before the next
  * evaluation, so that restore, update and the next step's +ε share a pass; the sequence on each element stays the same.
  */
 export const inPlace = (slots: readonly Slot[], pool: KernelPool, exempt: Scalars): Trainables => {
-  const jobs = jobsOf(slots, exempt);
+  const jobs = jobsOf(exempt);
   const weights = new Map(slots.map((slot) => [slot.name, slot.weight]));
   /** A long replay is applied in stretches, so that the queue stays small. */
   const LONGEST_QUEUE = 256;
@@ -75,7 +79,7 @@ export const inPlace = (slots: readonly Slot[], pool: KernelPool, exempt: Scalar
     if (queue.length === 0) return;
     const ops = queue;
     queue = [];
-    pool.walk(jobs(ops));
+    pool.walk(jobs(slots, ops));
   };
   const visit = (point: Point) => {
     queue.push(...walkBetween(here, point));
@@ -83,8 +87,9 @@ export const inPlace = (slots: readonly Slot[], pool: KernelPool, exempt: Scalar
     if (queue.length >= LONGEST_QUEUE) flush();
   };
   return {
+    most: 1,
     visit,
-    at(point) {
+    at([point = []]) {
       visit(point);
       flush();
       return weights;
@@ -100,25 +105,33 @@ export const inPlace = (slots: readonly Slot[], pool: KernelPool, exempt: Scalar
   };
 };
 
-/** Perturbed in copies: the live weights only ever change by updates, so nothing rounds. For small sets. */
-export const inCopies = (slots: readonly Slot[], pool: KernelPool, exempt: Scalars): Trainables => {
-  const jobs = jobsOf(slots, exempt);
+/**
+ * Perturbed in copies: the live weights only ever change by updates, so nothing rounds. For small sets.
+ *
+ * @param most points at a time: what the slots have room for
+ */
+export const inCopies = (slots: readonly Slot[], pool: KernelPool, exempt: Scalars, most: number): Trainables => {
+  const jobs = jobsOf(exempt);
   const live = new Map(slots.map((slot) => [slot.name, slot.weight]));
-  const copies = new Map(slots.map((slot) => [slot.name, { buffer: new ArrayBuffer(slot.weight.buffer.byteLength) }]));
   return {
+    most,
     visit: () => {},
-    at(point) {
-      if (point.length === 0) return live;
-      const perturbed = slots.map((slot) => {
-        const copy = copies.get(slot.name) ?? { buffer: new ArrayBuffer(0) };
-        new Float32Array(copy.buffer).set(new Float32Array(slot.weight.buffer));
-        return { ...slot, weight: copy };
+    at(points) {
+      if (points.length === 1 && points[0]?.length === 0) return live;
+      const copies = points.flatMap((point, i) => {
+        const moved = slots.map((slot) => {
+          const { length } = slot.weight;
+          const weight = part(slot.copies, i * length, length);
+          floatsOf(weight).set(floatsOf(slot.weight));
+          return { ...slot, weight };
+        });
+        return jobs(moved, walkBetween([], point));
       });
-      pool.walk(jobsOf(perturbed, exempt)(walkBetween([], point)));
-      return copies;
+      pool.walk(copies);
+      return new Map(slots.map((slot) => [slot.name, part(slot.copies, 0, points.length * slot.weight.length)]));
     },
     update({ gradient, curvature }, scalars) {
-      pool.walk(jobs([{ kind: "update", gradient, curvature, scalars }]));
+      pool.walk(jobs(slots, [{ kind: "update", gradient, curvature, scalars }]));
     },
     settle: () => {},
   };

@@ -29,6 +29,8 @@ export interface Builder {
     name?: string,
   ): Value;
   reshape(x: Value, shape: readonly number[], name?: string): Value;
+  /** An input, int64 [1], whose value is the size that shapes call `name`. */
+  size(name: string): Value;
   output(value: Value, name: string): void;
   build(): Model;
 }
@@ -49,7 +51,7 @@ export const graphBuilder = (graphName: string): Builder => {
   const inputs: Port[] = [];
   const outputs: Port[] = [];
   const constants = new Map<string, Value>();
-  const values = new Map<string, readonly number[]>();
+  const values = new Map<string, readonly Dim[]>();
   const names = new Set<string>();
 
   /** The name itself, or the first free one made from it. */
@@ -115,6 +117,7 @@ export const graphBuilder = (graphName: string): Builder => {
       } catch (error) {
         throw new Error(`${name} (${operator}): ${messageOf(error)}`);
       }
+      if (result.values !== undefined) values.set(name, result.values);
       nodes.push({
         name,
         operator,
@@ -125,6 +128,13 @@ export const graphBuilder = (graphName: string): Builder => {
         unknown: [],
       });
       return { name, dtype: result.dtype, shape: result.shape };
+    },
+    size(name) {
+      const known = inputs.find((port) => port.name === name);
+      const value: Value = { name, dtype: "int64", shape: [1] };
+      if (known !== undefined) return value;
+      values.set(name, [name]);
+      return builder.input(name, "int64", [1]);
     },
     reshape: (x, shape, name) => builder.op("Reshape", [x, builder.constant(shape)], {}, name),
     output(value, name) {

@@ -1,11 +1,12 @@
+import { dimOf, isOne, productOf, quotient, sumOf } from "./dims.js";
 import type { Attribute, Dim, Dtype } from "./ir.js";
 
 /** What is known of an input while a graph is built. */
 export interface Typed {
   readonly dtype: Dtype;
   readonly shape: readonly Dim[];
-  /** The values of a small integer constant, which shapes are computed from. */
-  readonly values?: readonly number[];
+  /** The values of a small tensor of integers, which shapes are computed from: constants, and sizes by their names. */
+  readonly values?: readonly Dim[];
 }
 
 export type Attributes = Readonly<Record<string, Attribute>>;
@@ -109,24 +110,24 @@ const norm = (inputs: Operator["inputs"]): Operator => ({
   },
 });
 
-/** A size that is part of a product: sums of sizes are put in brackets. */
-const factor = (dim: string): string => (dim.includes("+") ? `(${dim})` : dim);
-
 const reduced: Operator["infer"] = (inputs, attributes) => {
   const { dtype, shape } = need(inputs, 0);
   const { values = [] } = need(inputs, 1);
   if (values.length === 0) throw new Error("the axes are not a constant of one or more");
-  const axes = values.map((axis) => axisOf(axis, shape.length));
+  const axes = values.map((axis) => axisOf(Number(axis), shape.length));
   const keep = number(attributes, "keepdims", 1) === 1;
   return { dtype, shape: shape.flatMap((dim, i) => (axes.includes(i) ? (keep ? [1] : []) : [dim])) };
 };
 
-/** Product of known sizes, and the names of the rest: equal for equal element counts. */
-const count = (shape: readonly Dim[]): string =>
-  `${shape.reduce<number>((size, dim) => (typeof dim === "number" ? size * dim : size), 1)}·${shape
-    .filter((dim) => typeof dim === "string")
-    .sort()
-    .join("·")}`;
+const product: (inputs: readonly Typed[]) => Typed = (inputs) => {
+  const [a, b] = [need(inputs, 0).shape, need(inputs, 1).shape];
+  if (a.length < 2 || b.length < 2) throw new Error(`MatMul of ${show(a)} and ${show(b)}`);
+  equal(a.at(-1), b.at(-2), `inner sizes of ${show(a)} and ${show(b)}`);
+  return {
+    dtype: sameType(inputs),
+    shape: [...broadcast(a.slice(0, -2), b.slice(0, -2)), a.at(-2) ?? 0, b.at(-1) ?? 0],
+  };
+};
 
 /** Every operator the builder knows: one more is one more row. */
 export const operators: Readonly<Record<string, Operator>> = {
@@ -134,6 +135,7 @@ export const operators: Readonly<Record<string, Operator>> = {
   Sub: elementwise,
   Mul: elementwise,
   Div: elementwise,
+  Max: elementwise,
   Neg: unary,
   Sqrt: smooth,
   Sigmoid: smooth,
@@ -167,17 +169,22 @@ export const operators: Readonly<Record<string, Operator>> = {
       return { dtype, shape };
     },
   },
-  MatMul: {
-    domain: "",
+  MatMul: { domain: "", inputs: some(2), infer: product },
+  /** alpha · A · B, either of them transposed in its last two dimensions. */
+  FusedMatMul: {
+    domain: "com.microsoft",
     inputs: some(2),
-    infer(inputs) {
-      const [a, b] = [need(inputs, 0).shape, need(inputs, 1).shape];
-      if (a.length < 2 || b.length < 2) throw new Error(`MatMul of ${show(a)} and ${show(b)}`);
-      equal(a.at(-1), b.at(-2), `inner sizes of ${show(a)} and ${show(b)}`);
-      return {
-        dtype: sameType(inputs),
-        shape: [...broadcast(a.slice(0, -2), b.slice(0, -2)), a.at(-2) ?? 0, b.at(-1) ?? 0],
+    infer(inputs, attributes) {
+      const { alpha } = attributes;
+      if (alpha !== undefined && !(typeof alpha === "object" && "float" in alpha))
+        throw new Error("alpha must be { float }");
+      const turned = (index: number, flag: string): Typed => {
+        const input = need(inputs, index);
+        const { shape } = input;
+        if (number(attributes, flag, 0) !== 1) return input;
+        return { ...input, shape: [...shape.slice(0, -2), ...shape.slice(-2).reverse()] };
       };
+      return product([turned(0, "transA"), turned(1, "transB")]);
     },
   },
   Gather: {
@@ -216,25 +223,22 @@ export const operators: Readonly<Record<string, Operator>> = {
     inputs: some(2),
     infer(inputs) {
       const { dtype, shape } = need(inputs, 0);
-      const { values } = need(inputs, 1);
-      if (values === undefined) throw new Error("the new shape is not a constant");
-      const open = values.indexOf(-1);
-      // To the runtime 0 means "as before", which a shape of no elements makes ambiguous.
-      if (values.some((value, i) => value < 1 && i !== open)) throw new Error(`no shape: ${show(values)}`);
-      const known = values.filter((_, i) => i !== open);
+      const { values: asked } = need(inputs, 1);
+      if (asked === undefined) throw new Error("the new shape is not a constant");
+      const open = asked.indexOf(-1);
+      // 0 means "as before".
+      const wanted = asked.map((value, i) => (value === 0 ? shape[i] : value));
+      const known = wanted.filter((_, i) => i !== open);
+      if (!known.every((dim): dim is Dim => typeof dim === "string" || (dim ?? -1) >= 0))
+        throw new Error(`no shape: ${show(asked)}`);
+      const rest = quotient(productOf(shape), productOf(known));
       if (open < 0) {
-        if (count(values) !== count(shape))
-          throw new Error(`${show(shape)} does not have the elements of ${show(values)}`);
-        return { dtype, shape: values };
+        if (rest === undefined || !isOne(rest))
+          throw new Error(`${show(shape)} does not have the elements of ${show(asked)}`);
+        return { dtype, shape: known };
       }
-      const fixed = known.reduce((size, dim) => size * dim, 1);
-      const sizes = shape.filter((dim): dim is number => typeof dim === "number").reduce((size, dim) => size * dim, 1);
-      const names = shape.filter((dim) => typeof dim === "string");
-      const product = names.length === 1 ? (names[0] ?? "") : names.map(factor).join("*");
-      if (sizes % fixed !== 0) throw new Error(`${show(shape)} does not divide into ${show(values)}`);
-      const rest = sizes / fixed;
-      const dim: Dim = names.length === 0 ? rest : rest === 1 ? product : `${rest}*${names.map(factor).join("*")}`;
-      return { dtype, shape: values.map((value, i) => (i === open ? dim : value)) };
+      if (rest === undefined) throw new Error(`${show(shape)} does not divide into ${show(asked)}`);
+      return { dtype, shape: wanted.map((value, i) => (i === open ? dimOf(rest) : (value ?? 0))) };
     },
   },
   Transpose: {
@@ -254,24 +258,21 @@ export const operators: Readonly<Record<string, Operator>> = {
     infer(inputs, attributes) {
       const { shape } = need(inputs, 0);
       const axis = axisOf(number(attributes, "axis", 0), shape.length);
-      const sizes = inputs.map((input) => input.shape[axis]);
       for (const input of inputs) {
         equal(input.shape.length, shape.length, `ranks of ${show(input.shape)} and ${show(shape)}`);
         shape.forEach((dim, i) => {
           if (i !== axis) equal(input.shape[i], dim, `size ${i} of ${show(input.shape)} and ${show(shape)}`);
         });
       }
-      const joined = sizes.every((size) => typeof size === "number")
-        ? sizes.reduce<number>((a, b) => a + Number(b), 0)
-        : sizes.join("+");
-      return { dtype: sameType(inputs), shape: shape.map((dim, i) => (i === axis ? joined : dim)) };
+      const joined = sumOf(inputs.map((input) => input.shape[axis] ?? 0));
+      const values = inputs.every((input) => input.values !== undefined && shape.length === 1)
+        ? { values: inputs.flatMap((input) => input.values ?? []) }
+        : {};
+      return { dtype: sameType(inputs), shape: shape.map((dim, i) => (i === axis ? joined : dim)), ...values };
     },
   },
-  ReduceSum: {
-    domain: "",
-    inputs: some(2),
-    infer: (inputs, attributes) => reduced(inputs, attributes),
-  },
+  ReduceMax: { domain: "", inputs: some(2), infer: reduced },
+  ReduceSum: { domain: "", inputs: some(2), infer: reduced },
   /** x [T, K] times the transpose of a matrix [N, K] in blocks: uint8 [N, K/block, 4·bits], scales [N, K/block], zero points. */
   MatMulNBits: {
     domain: "com.microsoft",

@@ -1,4 +1,4 @@
-import { type Expr, nodesOf } from "./expr.js";
+import { type Expr, merged, nodesOf } from "./expr.js";
 import { operations } from "./operations.js";
 import {
   advance,
@@ -47,7 +47,8 @@ export const readsOf = (outputs: Readonly<Record<string, Expr>>) => {
 };
 
 /** Compiles named expressions, all of which read the inputs as they were before any output was written. */
-export const compileRule = (outputs: Readonly<Record<string, Expr>>): Rule => {
+export const compileRule = (given: Readonly<Record<string, Expr>>): Rule => {
+  const outputs = merged(given);
   const nodes = nodesOf(Object.values(outputs));
   const { inputs, scalars } = readsOf(outputs);
   const names = Object.keys(outputs);

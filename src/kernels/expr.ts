@@ -61,16 +61,55 @@ export const nodesOf = (roots: readonly Expr[]): readonly Expr[] => {
   return [...seen];
 };
 
-/** `expr` with inputs replaced by other expressions; what is shared stays shared. */
+const isOne = (expr: Expr | undefined): boolean => expr?.kind === "constant" && expr.value === 1;
+
+/** x · 1 is x, to the bit. */
+const simplest = (expr: Expr): Expr => {
+  if (expr.kind !== "operation" || expr.operator !== "mul") return expr;
+  const [a, b] = expr.operands;
+  return (isOne(a) ? b : isOne(b) ? a : expr) ?? expr;
+};
+
+/** The same expressions with equal subexpressions made one, so that each is computed once. */
+export const merged = (outputs: Readonly<Record<string, Expr>>): Readonly<Record<string, Expr>> => {
+  const ids = new Map<string, { readonly id: number; readonly expr: Expr }>();
+  const made = new Map<Expr, { readonly id: number; readonly expr: Expr }>();
+  const keyOf = (expr: Expr): string => {
+    if (expr.kind === "operation") return `${expr.operator} ${expr.operands.map((operand) => made.get(operand)?.id)}`;
+    // By its bits, since 0 and −0 are two numbers.
+    return expr.kind === "constant"
+      ? `#${new Int32Array(Float32Array.of(expr.value).buffer)}`
+      : `${expr.kind} ${expr.name}`;
+  };
+  for (const expr of nodesOf(Object.values(outputs))) {
+    const key = keyOf(expr);
+    const operands = (of: readonly Expr[]) => of.map((operand) => made.get(operand)?.expr ?? operand);
+    const fresh = expr.kind === "operation" ? { ...expr, operands: operands(expr.operands) } : expr;
+    const known = ids.get(key) ?? { id: ids.size, expr: fresh };
+    ids.set(key, known);
+    made.set(expr, known);
+  }
+  return Object.fromEntries(Object.entries(outputs).map(([name, expr]) => [name, made.get(expr)?.expr ?? expr]));
+};
+
+/** `outputs` with inputs and scalars replaced by other expressions; what is shared stays shared. */
 export const substitute = (
   outputs: Readonly<Record<string, Expr>>,
-  inputs: Readonly<Record<string, Expr>>,
+  by: { readonly inputs?: Readonly<Record<string, Expr>>; readonly scalar?: (name: string) => Expr },
 ): Readonly<Record<string, Expr>> => {
   const replaced = new Map<Expr, Expr>();
+  // One leaf for each name, so that it is read once.
+  const leaves = new Map<string, Expr>();
+  const leaf = (name: string, make: (name: string) => Expr): Expr => {
+    const known = leaves.get(name) ?? make(name);
+    leaves.set(name, known);
+    return known;
+  };
   for (const expr of nodesOf(Object.values(outputs))) {
     const known = (operand: Expr): Expr => replaced.get(operand) ?? operand;
-    if (expr.kind === "input") replaced.set(expr, inputs[expr.name] ?? expr);
-    else if (expr.kind === "operation") replaced.set(expr, { ...expr, operands: expr.operands.map(known) });
+    if (expr.kind === "input") replaced.set(expr, by.inputs?.[expr.name] ?? expr);
+    else if (expr.kind === "scalar") replaced.set(expr, by.scalar === undefined ? expr : leaf(expr.name, by.scalar));
+    else if (expr.kind === "operation") replaced.set(expr, simplest({ ...expr, operands: expr.operands.map(known) }));
   }
   return Object.fromEntries(Object.entries(outputs).map(([name, expr]) => [name, replaced.get(expr) ?? expr]));
 };

@@ -10,7 +10,7 @@ export interface KernelThread {
   readonly program: Program;
 }
 
-/** The buffers of the jobs it was given, back in the same order, or what went wrong. */
+/** The buffers of the arenas of the jobs it was given, in the order of first use, or what went wrong. */
 export type KernelAnswer = { readonly buffers: readonly ArrayBuffer[] } | { readonly error: string };
 
 const { port, signal, program } = workerData as KernelThread;
@@ -27,7 +27,7 @@ const done = (jobs: readonly Job[]): KernelAnswer => {
   try {
     walker ??= wasmWalker(program, () => Atomics.add(signal, 1, 1));
     for (const job of jobs) walker.walk(job);
-    return { buffers: jobs.flatMap(({ weight, states }) => [weight, ...states].map(({ buffer }) => buffer)) };
+    return { buffers: [...new Set(jobs.map(({ weight }) => weight.arena))].map(({ buffer }) => buffer) };
   } catch (error) {
     return { error: messageOf(error) };
   }

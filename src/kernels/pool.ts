@@ -1,13 +1,14 @@
 import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
 import { ZerothError } from "../errors.js";
 import { workerUrl } from "../worker-url.js";
+import type { Arena } from "./arena.js";
 import type { KernelAnswer, KernelThread } from "./kernel-worker.js";
-import { type Job, type Program, type Slab, wasmWalker } from "./walk.js";
+import { type Job, type Program, wasmWalker } from "./walk.js";
 
-/** Walks over many tensors, divided between threads. A tensor is one thread's work, so bits do not depend on their number. */
+/** Walks over many tensors, divided between threads. An arena is one thread's work, and bits do not depend on who does it. */
 export interface KernelPool {
   /**
-   * Does every job, in place, and returns when all are done. Slabs may hold other ArrayBuffers afterwards (the same memory, sent to
+   * Does every job, in place, and returns when all are done. Arenas may hold other ArrayBuffers afterwards (the same memory, sent to
    * another thread and back).
    *
    * @throws ZerothError when a kernel thread fails; weights it held are lost, so that the pool refuses further work
@@ -28,24 +29,20 @@ interface PoolOptions {
 const startWorker = (thread: KernelThread): Worker =>
   new Worker(workerUrl("./kernel-worker.js", import.meta.url), { workerData: thread, transferList: [thread.port] });
 
-const slabsOf = (jobs: readonly Job[]): readonly Slab[] => jobs.flatMap(({ weight, states }) => [weight, ...states]);
-const buffersOf = (jobs: readonly Job[]): ArrayBuffer[] => slabsOf(jobs).map(({ buffer }) => buffer);
-const sizeOf = ({ weight }: Job): number => weight.buffer.byteLength / 4;
+const arenasOf = (jobs: readonly Job[]): readonly Arena[] => [...new Set(jobs.map(({ weight }) => weight.arena))];
+const sizeOf = ({ weight }: Job): number => weight.length;
 
 const failed = (what: string): ZerothError =>
   new ZerothError(
     `A kernel thread ${what}, and the weights it worked on went with it.\nThe run's journal holds every step: go on with --resume.`,
   );
 
-/** Longest first, each to the thread with the least to do so far. */
-const share = (jobs: readonly Job[], threads: number): readonly Job[][] => {
-  const shares = Array.from({ length: threads }, () => ({ jobs: [] as Job[], elements: 0 }));
-  for (const job of [...jobs].sort((a, b) => sizeOf(b) - sizeOf(a))) {
-    const least = shares.reduce((a, b) => (b.elements < a.elements ? b : a));
-    least.jobs.push(job);
-    least.elements += sizeOf(job);
-  }
-  return shares.map((part) => part.jobs);
+/** Arenas in turn to the threads: an arena is one thread's work. */
+const share = (jobs: readonly Job[], threads: number): readonly (readonly Job[])[] => {
+  const arenas = arenasOf(jobs);
+  return Array.from({ length: Math.min(threads, arenas.length) }, (_, thread) =>
+    jobs.filter(({ weight }) => arenas.indexOf(weight.arena) % threads === thread),
+  );
 };
 
 const startThread = (program: Program, { patience = 30_000, start = startWorker }: PoolOptions) => {
@@ -70,17 +67,21 @@ const startThread = (program: Program, { patience = 30_000, start = startWorker 
     }
   };
   return {
-    /** @returns a function that waits for the jobs and puts their buffers back */
+    /** @returns a function that waits for the jobs and puts their arenas' buffers back */
     send(jobs: readonly Job[]): () => void {
       if (ended) throw failed("has ended");
       const answers = Atomics.load(signal, 0);
-      port1.postMessage(jobs, buffersOf(jobs));
+      const arenas = arenasOf(jobs);
+      port1.postMessage(
+        jobs,
+        arenas.map(({ buffer }) => buffer),
+      );
       return () => {
         wait(answers);
         const answer = receiveMessageOnPort(port1)?.message as KernelAnswer | undefined;
         if (answer === undefined) throw failed("ended in the middle of its work");
         if ("error" in answer) throw failed(`failed (${answer.error})`);
-        for (const [i, slab] of slabsOf(jobs).entries()) slab.buffer = answer.buffers[i] ?? slab.buffer;
+        for (const [i, arena] of arenas.entries()) arena.buffer = answer.buffers[i] ?? arena.buffer;
       };
     },
     close: () => worker.terminate(),
@@ -89,7 +90,7 @@ const startThread = (program: Program, { patience = 30_000, start = startWorker 
 
 /**
  * A pool of `threads` threads. The calling one is one of them and works too; the others start with the first walk that is worth
- * sharing. They take buffers by transfer, so nothing is copied.
+ * sharing. They take arenas by transfer, so nothing is copied.
  *
  * @throws ZerothError when an expression of the program reads or writes a name that it cannot
  */
@@ -102,7 +103,7 @@ export const createKernelPool = (threads: number, program: Program, options: Poo
   const walkShared = (jobs: readonly Job[]): void => {
     others ??= Array.from({ length: threads - 1 }, () => startThread(program, options));
     const [mine = [], ...theirs] = share(jobs, threads);
-    const receive = others.map((thread, i) => thread.send(theirs[i] ?? []));
+    const receive = theirs.map((part, i) => others?.[i]?.send(part) ?? (() => {}));
     for (const job of mine) own.walk(job);
     for (const take of receive) take();
   };
@@ -111,7 +112,7 @@ export const createKernelPool = (threads: number, program: Program, options: Poo
       if (broken !== undefined) throw broken;
       const elements = jobs.reduce((sum, job) => sum + sizeOf(job), 0);
       try {
-        if (threads > 1 && jobs.length > 1 && elements >= worthSharing) walkShared(jobs);
+        if (threads > 1 && elements >= worthSharing && arenasOf(jobs).length > 1) walkShared(jobs);
         else for (const job of jobs) own.walk(job);
       } catch (error) {
         broken = error;

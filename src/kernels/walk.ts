@@ -1,9 +1,10 @@
 import { type Key, tensorKey } from "../random/key.js";
 import { type Distribution, fillNoise } from "../random/noise.js";
+import { floatsOf, type Slab } from "./arena.js";
 import { compileRule, type Rule } from "./compile.js";
 import { add, type Expr, input, mul, scalar } from "./expr.js";
 import { noiseWasm } from "./noise.wasm.js";
-import { checkProgram, type Plan, planOf, type RuleName, ruleOf } from "./plan.js";
+import { type Action, checkProgram, NOISE_SLOTS, planOf, ruleOf } from "./plan.js";
 import { reference } from "./reference.js";
 
 /** Version of the arithmetic defined here and in random/: equal versions give equal bits. A journal records it. */
@@ -42,17 +43,12 @@ export type Op =
       readonly scalars: Readonly<Record<string, number>>;
     };
 
-/** Holds fp32 values. Kernel threads take a buffer by transfer, so another ArrayBuffer (the same memory) may come back. */
-export interface Slab {
-  buffer: ArrayBuffer;
-}
-
 /** Operations on one tensor, in place, done in one pass over its memory. */
 export interface Job {
   /** `tensorId` of its name. */
   readonly tensor: bigint;
   readonly weight: Slab;
-  /** One for each of the program's states, of the weight's size. */
+  /** One for each of the program's states, of the weight's size and in its arena. */
   readonly states: readonly Slab[];
   readonly ops: readonly Op[];
 }
@@ -68,8 +64,6 @@ export interface Walker {
  */
 const TILE = 16_384;
 const TILE_BYTES = 4 * TILE;
-/** Tiles of noise kept, so that operations near each other that use the same key draw it once. */
-const NOISE_SLOTS = 4;
 const PAGE_BYTES = 65_536;
 
 /** Elements that a noise kernel makes at once, and elements of a Philox block. */
@@ -78,32 +72,32 @@ const layouts = { gaussian: { group: 64, block: 8 }, rademacher: { group: 1024, 
 type Kernel = (...args: readonly number[]) => void;
 
 /** A rule on fixed addresses with fixed scalars. */
-interface Action {
+interface Call {
   readonly rule: Rule;
   readonly run: Kernel;
   /** The first is the number of elements. */
   readonly args: number[];
-  readonly key: number;
+  /** Noise to be drawn first: the index of a key, and the slot that it goes to. */
+  readonly draws: readonly { readonly key: number; readonly slot: number }[];
 }
 
-const slabsOf = ({ weight, states }: Job, names: readonly string[]): readonly (readonly [string, Float32Array])[] => {
+const valuesOf = ({ weight, states }: Job, names: readonly string[]): readonly (readonly [string, Float32Array])[] => {
   const slabs = [weight, ...states];
-  if (slabs.length !== names.length || slabs.some(({ buffer }) => buffer.byteLength !== weight.buffer.byteLength)) {
+  if (slabs.length !== names.length || slabs.some(({ length }) => length !== weight.length)) {
     throw new RangeError(
-      `a job needs ${names.join(", ")}, all of one size; it has ${slabs.map(({ buffer }) => buffer.byteLength)}`,
+      `a job needs ${names.join(", ")}, all of one size; it has ${slabs.map(({ length }) => length)}`,
     );
   }
-  return slabs.flatMap(({ buffer }, i) =>
-    names.slice(i, i + 1).map((name) => [name, new Float32Array(buffer)] as const),
-  );
+  return slabs.flatMap((slab, i) => names.slice(i, i + 1).map((name) => [name, floatsOf(slab)] as const));
 };
 
-/** Remembers the last list of operations, which tensors of a walk mostly share. */
+/** Remembers what lists of operations come to, for tensors of a walk share them. */
 const remembering = <T>(prepare: (ops: readonly Op[]) => T): ((ops: readonly Op[]) => T) => {
-  let last: { ops: readonly Op[]; prepared: T } | undefined;
+  const known = new WeakMap<readonly Op[], T>();
   return (ops) => {
-    if (last?.ops !== ops) last = { ops, prepared: prepare(ops) };
-    return last.prepared;
+    const prepared = known.get(ops) ?? prepare(ops);
+    known.set(ops, prepared);
+    return prepared;
   };
 };
 
@@ -123,63 +117,74 @@ export const wasmWalker = (program: Program, tileDone?: () => void): Walker => {
   const bytes = noiseStart + NOISE_SLOTS * TILE_BYTES;
   const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES) });
   const tiles = new Map([...addresses].map(([name, at]) => [name, new Float32Array(memory.buffer, at, TILE)]));
-  const noiseAt = (key: number): number => noiseStart + (key % NOISE_SLOTS) * TILE_BYTES;
+  const noiseAt = (slot: number): number => noiseStart + slot * TILE_BYTES;
 
   const instantiate = (wasm: Uint8Array<ArrayBuffer>, name: string): Kernel =>
     new WebAssembly.Instance(new WebAssembly.Module(wasm), { env: { memory } }).exports[name] as Kernel;
   const draw = instantiate(new Uint8Array(Buffer.from(noiseWasm, "base64")), distribution);
   const layout = layouts[distribution];
 
-  const loaded = new Map<RuleName, { rule: Rule; run: Kernel }>();
-  const load = (name: RuleName) => {
-    const known = loaded.get(name);
+  const loaded = new Map<string, { rule: Rule; run: Kernel }>();
+  const load = (action: Action) => {
+    const known = loaded.get(action.name);
     if (known !== undefined) return known;
-    const rule = compileRule(ruleOf(program, name));
+    const rule = compileRule(ruleOf(program, action));
     const fresh = { rule, run: instantiate(rule.wasm, "run") };
-    loaded.set(name, fresh);
+    loaded.set(action.name, fresh);
     return fresh;
   };
 
-  const actionsOf = ({ instructions }: Plan): readonly Action[] =>
-    instructions.map(({ rule: name, key, scalars }) => {
-      const { rule, run } = load(name);
-      const address = (array: string): number => (array === "z" ? noiseAt(key) : (addresses.get(array) ?? 0));
-      const values = rule.scalars.map((scalarName) => scalars[scalarName] ?? Number.NaN);
-      return { rule, run, key, args: [0, ...rule.inputs.map(address), ...rule.outputs.map(address), ...values] };
+  const callsOf = (actions: readonly Action[]): readonly Call[] => {
+    /** The key whose noise is in each slot. */
+    const held: number[] = [];
+    return actions.map((action) => {
+      const { rule, run } = load(action);
+      const { keys, scalars } = action;
+      const draws: { key: number; slot: number }[] = [];
+      for (const key of keys) {
+        if (held.includes(key)) continue;
+        // Noise that this rule does not read gives way.
+        const slot = Array.from({ length: NOISE_SLOTS }, (_, i) => i).find((i) => !keys.includes(held[i] ?? -1)) ?? 0;
+        held[slot] = key;
+        draws.push({ key, slot });
+      }
+      const address = (name: string): number => {
+        const noise = /^z(\d)$/.exec(name)?.[1];
+        return noise === undefined ? (addresses.get(name) ?? 0) : noiseAt(held.indexOf(keys[Number(noise)] ?? -1));
+      };
+      const values = rule.scalars.map((name) => scalars[Number(name.slice(1))] ?? Number.NaN);
+      return { rule, run, draws, args: [0, ...rule.inputs.map(address), ...rule.outputs.map(address), ...values] };
     });
+  };
   const prepare = remembering((ops) => {
-    const plan = planOf(program, ops);
-    const actions = actionsOf(plan);
-    const reads = new Set(actions.flatMap(({ rule }) => rule.inputs));
-    const writes = new Set(actions.flatMap(({ rule }) => rule.outputs));
-    return { keys: plan.keys, actions, reads, writes };
+    const { keys, actions } = planOf(program, ops);
+    const calls = callsOf(actions);
+    const reads = new Set(calls.flatMap(({ rule }) => rule.inputs));
+    const writes = new Set(calls.flatMap(({ rule }) => rule.outputs));
+    return { keys, calls, reads, writes };
   });
 
   return {
     walk(job) {
-      const { keys, actions, reads, writes } = prepare(job.ops);
-      const used = slabsOf(job, ["weight", ...states]).flatMap(([name, values]) => {
+      const { keys, calls, reads, writes } = prepare(job.ops);
+      const used = valuesOf(job, ["weight", ...states]).flatMap(([name, values]) => {
         const tile = tiles.get(name);
         return tile === undefined ? [] : [{ name, values, tile }];
       });
       const sources = used.filter(({ name }) => reads.has(name));
       const targets = used.filter(({ name }) => writes.has(name));
       const streams = keys.map((key) => tensorKey(key, job.tensor));
-      const drawn = new Int32Array(NOISE_SLOTS);
-      const length = job.weight.buffer.byteLength / 4;
+      const { length } = job.weight;
       for (let start = 0; start < length; start += TILE) {
         const n = Math.min(TILE, length - start);
         // Kernels work in whole groups: what lies past the tensor's end is computed and dropped.
         const padded = Math.ceil(n / layout.group) * layout.group;
         const block = start / layout.block;
         for (const { values, tile } of sources) tile.set(values.subarray(start, start + n));
-        drawn.fill(-1);
-        for (const { run, args, key } of actions) {
-          const stream = streams[key];
-          if (stream !== undefined && drawn[key % NOISE_SLOTS] !== key) {
-            const [k0 = 0, k1 = 0, c2 = 0, c3 = 0] = stream;
-            draw(k0, k1, c2, c3, block % 2 ** 32, Math.floor(block / 2 ** 32), padded, noiseAt(key));
-            drawn[key % NOISE_SLOTS] = key;
+        for (const { run, args, draws } of calls) {
+          for (const { key, slot } of draws) {
+            const [k0 = 0, k1 = 0, c2 = 0, c3 = 0] = streams[key] ?? [];
+            draw(k0, k1, c2, c3, block % 2 ** 32, Math.floor(block / 2 ** 32), padded, noiseAt(slot));
           }
           args[0] = n;
           run(...args);
@@ -208,10 +213,10 @@ export const referenceWalker = (program: Program): Walker => {
   };
   return {
     walk(job) {
-      const n = job.weight.buffer.byteLength / 4;
+      const n = job.weight.length;
       const noise = new Float32Array(n);
       const buffers = {
-        ...Object.fromEntries(slabsOf(job, ["weight", ...program.states])),
+        ...Object.fromEntries(valuesOf(job, ["weight", ...program.states])),
         ...{ z: noise, g: new Float32Array(n), zz: new Float32Array(n) },
       };
       const withNoise = ({ key, scale }: Term, rule: ReturnType<typeof reference>): void => {

@@ -27,7 +27,7 @@ export interface Parts {
 export interface Pieces {
   /** Hidden states that enter the first block, [T, hidden]. Reads ids int32 [T]. */
   embed(): Value;
-  /** Block `layer` (from 0) applied to x [T, hidden]. Reads cos and sin [T, size/2] and mask [T, T]. */
+  /** Block `layer` (from 0) applied to x [T, hidden]. Reads cos and sin [T, size/2], and what attention reads. */
   block(x: Value, layer: number): Value;
   /** Hidden states after the last norm at the taken places, [P, hidden]. Reads take int32 [P]. */
   last(x: Value): Value;

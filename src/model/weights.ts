@@ -41,19 +41,14 @@ const unpermute = (data: Float32Array, rows: number, heads: number): void => {
 
 /**
  * Reads a tensor as fp32, a chunk at a time: no second copy of it is ever in memory.
+ * @param out where to, if not into memory of its own: as many elements as the tensor has
  * @throws ZerothError when the file cannot be read or is shorter than it says
  */
-export const readTensorSync = ({
-  name,
-  shape,
-  encoding,
-  file,
-  offset,
-  length,
-  permutedHeads,
-}: TensorSource): Float32Array<ArrayBuffer> => {
+export const readTensorSync = (
+  { name, shape, encoding, file, offset, length, permutedHeads }: TensorSource,
+  out: Float32Array<ArrayBuffer> = new Float32Array(elementsOf(shape)),
+): Float32Array<ArrayBuffer> => {
   const { blockBytes, blockElements, decode } = encodings[encoding];
-  const out = new Float32Array(elementsOf(shape));
   let fd: number | undefined;
   try {
     fd = openSync(file, "r");

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
 import type { Parameter } from "../model/family.js";
-import { firstLayerOf, type Method, moduleOf } from "./method.js";
+import { firstLayerOf, type Method, moduleOf, POINTS } from "./method.js";
 
 /** A regular expression that compiles; PEFT's are Python's, whose common part is JavaScript's too. */
 const pattern = z.string().refine((source) => {
@@ -131,14 +131,15 @@ export const loraMethod = (modules: readonly LoraModule[]): Method => {
     attach: (g, module, x, base, tensor) => {
       const adapted = byName.get(module);
       if (adapted === undefined) return base;
+      const { inputs, outputs, scale } = adapted;
       const names = loraNames(module);
-      const down = g.op("Gemm", [x, tensor(names.a)], { transB: 1 }, `${module}.lora_A`);
-      return g.op(
-        "Gemm",
-        [down, tensor(names.b), base],
-        { transB: 1, alpha: { float: adapted.scale } },
-        `${module}.lora_B`,
-      );
+      // Each point's tokens meet its own A and B.
+      const shape = g.op("Concat", [g.size(POINTS), g.constant([-1, inputs])], { axis: 0 });
+      const points = g.op("Reshape", [x, shape]);
+      const down = g.op("FusedMatMul", [points, tensor(names.a)], { transB: 1 }, `${module}.lora_A`);
+      const alpha = { float: scale };
+      const up = g.op("FusedMatMul", [down, tensor(names.b)], { transB: 1, alpha }, `${module}.lora_B`);
+      return g.op("Add", [base, g.reshape(up, [-1, outputs])], {}, `${module}.adapted`);
     },
   };
 };

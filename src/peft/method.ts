@@ -22,6 +22,9 @@ export interface Trainable {
  */
 export type Placement = "copies" | "in-place";
 
+/** What graphs call the number of points that are run side by side: tensors in copies are [N, …], and a run's tokens N packs. */
+export const POINTS = "N";
+
 /** A trainable set bound to a model's parameters. */
 export interface Method {
   readonly kind: "lora" | "full";
@@ -29,7 +32,10 @@ export interface Method {
   /** The first block that it changes; what comes before is the same at every point of a step. */
   readonly firstLayer: number;
   readonly tensors: readonly Trainable[];
-  /** Adds the side path of linear layer `module` to its output `base`; absent where a method only trains what is there. */
+  /**
+   * Adds the side path of linear layer `module` to its output `base` [N·T, outputs]; `tensor` gives the method's own tensors, [N, …].
+   * Absent where a method only trains what is there.
+   */
   readonly attach?: (g: Builder, module: string, x: Value, base: Value, tensor: (name: string) => Value) => Value;
 }
 

@@ -37,6 +37,8 @@ export interface RunPlan {
   batch(step: number): Batch;
   /** Value on the dev rows, at the live weights. */
   evaluate(engine: Engine): Promise<{ metric: Metric; value: number }>;
+  /** Looks at a fresh run's loss before the first step, and leaves the engine as it was; what is to be told. */
+  check(engine: Engine): Promise<readonly string[]>;
   /** Hashes the base's weight files; runs beside the first steps. */
   hashBase(signal: AbortSignal): Promise<BaseHashes>;
   /** Writes the result (adapter or model folder) into the run's folder. */
@@ -109,6 +111,15 @@ export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResu
   let engine = await plan.openEngine();
   let journal: Journal | undefined;
   let writer: JournalWriter;
+  let findings: readonly string[] = [];
+  if (folder.state.kind === "empty") {
+    try {
+      findings = await plan.check(engine);
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  }
   if (folder.state.kind === "empty") writer = await createJournal(paths.journal, plan.header);
   else ({ journal, writer } = reopenJournal(paths.journal));
   const from = journal?.stepCount ?? 0;
@@ -124,6 +135,7 @@ export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResu
   };
 
   try {
+    for (const message of findings) yield { type: "note", message };
     await writeFileAtomic(paths.options, `${JSON.stringify((journal?.header ?? plan.header).options, null, 2)}\n`);
     if (journal !== undefined && from > 0) {
       await restoreRun(engine, stepper, journal, from, paths.snapshots);

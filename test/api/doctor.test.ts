@@ -1,18 +1,23 @@
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { full, hizoo, lora, mezo } from "../../src/api/choices.js";
 import {
+  checkNoise,
   computationalNoise,
   type Losses,
   lossesOf,
   measureNoise,
   type NoiseMeasurement,
   reachOf,
+  smallBatch,
   THOROUGH,
 } from "../../src/api/doctor/noise.js";
 import { probeRates, walkOf } from "../../src/api/doctor/rates.js";
-import { checkNoise, doctor, noiseWarnings, rewinder, smallBatch } from "../../src/api/doctor.js";
+import { rewinder } from "../../src/api/doctor/rewind.js";
+import { noiseWarnings } from "../../src/api/doctor/warnings.js";
+import { doctor } from "../../src/api/doctor.js";
 import { openEngine } from "../../src/api/engines.js";
 import { trainingTrees } from "../../src/api/examples.js";
 import { methodOf, stepperOf } from "../../src/api/finetune.js";
@@ -180,11 +185,17 @@ const opened = async (options: Partial<DoctorOptions>) => {
   return { settings, stepper, engine, rewind, batch: smallBatch(model.family, classification, treesOf(0)) };
 };
 /** Every tensor that an engine holds, states too, bit for bit. */
-const held = async (engine: Engine): Promise<ReadonlyMap<string, Int32Array>> => {
-  const all = new Map<string, Int32Array>();
-  for (const { name } of await engine.held()) {
-    all.set(name, new Int32Array((await engine.read({ name, start: 0, count: 2 ** 24 })).buffer));
-  }
+const valuesOf = (engine: Engine, name: string) => engine.read({ name, start: 0, count: 2 ** 24 });
+/** A hash of each tensor: comparing millions of elements one by one takes seconds. */
+const held = async (engine: Engine): Promise<ReadonlyMap<string, string>> => {
+  const all = new Map<string, string>();
+  for (const { name } of await engine.held())
+    all.set(
+      name,
+      createHash("sha1")
+        .update(new Uint8Array((await valuesOf(engine, name)).buffer))
+        .digest("hex"),
+    );
   return all;
 };
 
@@ -372,7 +383,14 @@ describe("a report", () => {
     expect(warnings.map(({ check }) => check)).toContain("learning rate");
 
     const { stepper, engine, batch: _ } = await opened(options);
-    const bits = async () => [...(await held(engine)).values()].map((values) => values.subarray(0, 2 ** 14));
+    const bits = async () => {
+      const found: Int32Array[] = [];
+      for (const { name } of await engine.held()) {
+        const values = await valuesOf(engine, name);
+        found.push(new Int32Array(values.buffer).subarray(0, 2 ** 14));
+      }
+      return found;
+    };
     const before = await bits();
     const batch = packs(treesOf(0, 4));
     const { runOf } = await import("../../src/engine/feeds.js");

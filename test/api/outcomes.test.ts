@@ -404,7 +404,8 @@ describe("a loss that is not finite", () => {
       const out = fresh();
       const optimizer = mezo({ epsilon: 2 ** -8 });
       const { events, error } = await failure(finetune(poisoned, { ...small, method, optimizer, steps: 5, out }));
-      expect(events.map(({ type }) => type)).toEqual(["start"]);
+      expect(events.map(({ type }) => type)).toEqual(["start", "note"]);
+      expect(events[1]).toMatchObject({ message: expect.stringContaining("NaN before any step") });
       advice(error, 1, 2 ** -8);
       const journal = readJournal(runPaths(out).journal);
       expect([...journal.steps].map(({ refused, losses }) => [refused, [...losses]])).toEqual([
@@ -431,6 +432,23 @@ describe("a loss that is not finite", () => {
       }
     },
   );
+
+  test("and the noise floor is measured before the first step, told where it drowns ε, and leaves no trace", async () => {
+    const run = (epsilon: number, noiseCheck?: boolean) => {
+      const out = fresh();
+      return drive(
+        finetune(model, { ...small, method: full(), optimizer: mezo({ epsilon }), steps: 2, out, noiseCheck }),
+      ).then(({ events }) => ({
+        notes: ofType(events, "note").map(({ message }) => message),
+        weights: weights(out, "full"),
+      }));
+    };
+    const [checked, unchecked] = [await run(1e-3), await run(1e-3, false)];
+    expect(checked.notes).toEqual([]);
+    expect(checked.weights).toBe(unchecked.weights);
+    expect((await run(1e-8)).notes).toEqual([expect.stringMatching(/^Noise: .*too small.*--epsilon 0\.\d+\)\.$/)]);
+    expect((await run(1e-8, false)).notes).toEqual([]);
+  });
 
   test("of an absurd learning rate: the weights of the last good step are saved", async () => {
     const out = fresh();

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { binsOf } from "../../src/batch/bins.js";
 import { mask } from "../../src/batch/mask.js";
 import { headFor, type Pack, packs, treeSize } from "../../src/batch/pack.js";
 import type { TokenTree } from "../../src/data/tree.js";
@@ -7,11 +8,22 @@ import { anyTree, oneTokenTree } from "./trees.js";
 
 const trees = fc.array(anyTree, { minLength: 1, maxLength: 12 });
 
+/** Which place sees which, [T, T] row-major: what the bins and the mask in each say together. */
+const visibleIn = (pack: Pack): readonly boolean[] => {
+  const bins = binsOf(pack);
+  const binned = mask(pack, bins);
+  const binOf = (place: number): number => Math.floor(bins.back[place]! / bins.size);
+  const places = Array.from(pack.ids.keys());
+  return places.flatMap((i) =>
+    places.map((j) => binOf(i) === binOf(j) && binned[bins.back[i]! * bins.size + (bins.back[j]! % bins.size)] === 0),
+  );
+};
+
 /** What the model sees at a place, by the mask: (position, token) in order of position. */
-const contextAt = (pack: Pack, visible: Float32Array, place: number): string => {
+const contextAt = (pack: Pack, visible: readonly boolean[], place: number): string => {
   const size = pack.ids.length;
   const seen = Array.from(pack.ids, (id, j) => ({ id, j, position: pack.positions[j] ?? -1 }))
-    .filter(({ j }) => visible[place * size + j] === 0)
+    .filter(({ j }) => visible[place * size + j])
     .sort((a, b) => a.position - b.position);
   expect(seen.map(({ position }) => position)).toEqual(seen.map((_, i) => i));
   return seen.map(({ id }) => id).join(",");
@@ -19,7 +31,7 @@ const contextAt = (pack: Pack, visible: Float32Array, place: number): string => 
 
 /** Every (context path → scored token) of a pack, with the branch that owns it, as the engine would compute it. */
 const scoredByPack = (pack: Pack): string[] => {
-  const visible = mask(pack);
+  const visible = visibleIn(pack);
   const width = pack.columns?.length ?? 1;
   return Array.from(pack.cells, (cell, k) => {
     const place = pack.take[Math.floor(cell / width)] ?? -1;
@@ -182,12 +194,44 @@ describe("mask", () => {
             ];
           });
           const expected = places.flatMap((a, i) =>
-            places.map((b, j) => {
-              const visible = a.tree === b.tree && j <= i && (b.branch === -1 || b.branch === a.branch);
-              return visible ? 0 : Number.NEGATIVE_INFINITY;
-            }),
+            places.map((b, j) => a.tree === b.tree && j <= i && (b.branch === -1 || b.branch === a.branch)),
           );
-          expect(Array.from(mask(pack))).toEqual(expected);
+          expect(visibleIn(pack)).toEqual(expected);
+        }
+      }),
+    );
+  });
+});
+
+describe("bins", () => {
+  it("hold every place once, a tree's side by side, in bins no larger than they must be", () => {
+    fc.assert(
+      fc.property(trees, fc.integer({ min: 1, max: 200 }), (some, budget) => {
+        for (const pack of packs(some, { budget, head: "tokens" })) {
+          const { count, size, slots, back } = binsOf(pack);
+          expect(slots).toHaveLength(count * size);
+          expect(Array.from(back, (slot) => slots[slot])).toEqual(Array.from(pack.ids.keys()));
+          expect(new Set(back).size).toBe(back.length);
+          const longest = Math.max(...pack.trees.map(treeSize));
+          expect(size).toBe(Math.max(longest, Math.min(32, pack.ids.length)));
+          for (const [place, start] of pack.root.entries()) {
+            expect(back[place]! - back[start]!).toBe(place - start);
+            expect(Math.floor(back[place]! / size)).toBe(Math.floor(back[start]! / size));
+          }
+        }
+      }),
+    );
+  });
+
+  it("have no row of the mask that sees nothing, empty slots included", () => {
+    fc.assert(
+      fc.property(trees, (some) => {
+        for (const pack of packs(some, { head: "tokens" })) {
+          const bins = binsOf(pack);
+          const binned = mask(pack, bins);
+          expect(binned).toHaveLength(bins.count * bins.size ** 2);
+          for (let row = 0; row < bins.count * bins.size; row++)
+            expect(binned.subarray(row * bins.size, (row + 1) * bins.size)).toContain(0);
         }
       }),
     );

@@ -25,9 +25,10 @@ const runs: readonly Readonly<Record<string, number>>[] = [
   { T: 3, P: 4 },
   { T: 5, P: 6 },
 ];
-/** Sizes such as 2*T, T*P, T+P as the numbers they are in a run. */
+/** Sizes such as 2*T, T*P, (T+P) as the numbers they are in a run. */
 const sizeOf = (dim: Dim, sizes: Readonly<Record<string, number>>): number =>
   String(dim)
+    .replaceAll(/[()]/g, "")
     .split("+")
     .map((term) => term.split("*").reduce((product, factor) => product * (sizes[factor] ?? Number(factor)), 1))
     .reduce((a, b) => a + b);
@@ -76,6 +77,8 @@ const cases: readonly (readonly [string, readonly Operand[], Attributes, readonl
   ["Gemm", [f(3, "T"), f("P", 3), f()], { transA: 1, transB: 1 }, ["T", "P"]],
   ["MatMul", [f("T", 3), f(3, 5)], {}, ["T", 5]],
   ["MatMul", [f(2, 1, "T", 3), f(4, 3, "P")], {}, [2, 4, "T", "P"]],
+  ["FusedMatMul", [f("P", "T", 3), f("P", 5, 3)], { transB: 1, alpha: { float: 2 } }, ["P", "T", 5]],
+  ["FusedMatMul", [f(3, "T"), f(3, 5)], { transA: 1 }, ["T", 5]],
   ["Gather", [f(7, 4), i32("P")], {}, ["P", 4]],
   ["Gather", [f("T", 4, 2), i64("P", 2)], { axis: 1 }, ["T", "P", 2, 2]],
   ["Gather", [i64("T", 3), i32()], { axis: -1 }, ["T"]],
@@ -90,12 +93,16 @@ const cases: readonly (readonly [string, readonly Operand[], Attributes, readonl
   ["Reshape", [f(2, 6), [4, 3]], {}, [4, 3]],
   ["Reshape", [f(2, 6), [-1]], {}, [12]],
   ["Reshape", [f(1), []], {}, []],
+  ["Reshape", [f("T", "P", 6), [0, 0, 2, 1, 3]], {}, ["T", "P", 2, 1, 3]],
+  ["Reshape", [f("T", "P", 6), [0, -1, 3]], {}, ["T", "2*P", 3]],
   ["Reshape", [f(0, 3), [3, -1]], {}, [3, 0]],
   ["Transpose", [f("T", 2, 3)], {}, [3, 2, "T"]],
   ["Transpose", [f("T", 2, 3)], { perm: [1, 2, 0] }, [2, 3, "T"]],
-  ["Concat", [f("T", 2), f("P", 2)], { axis: 0 }, ["T+P", 2]],
-  ["Concat", [f("T", 2), f(3, 2), f("T", 2)], { axis: -2 }, ["T+3+T", 2]],
+  ["Concat", [f("T", 2), f("P", 2)], { axis: 0 }, ["(T+P)", 2]],
+  ["Concat", [f("T", 2), f(3, 2), f("T", 2)], { axis: -2 }, ["(T+3+T)", 2]],
   ["Concat", [i64(2, "T"), i64(3, "T")], { axis: 0 }, [5, "T"]],
+  ["Max", [f("T", 4), f("T", 1)], {}, ["T", 4]],
+  ["ReduceMax", [f("T", 4, "P"), [-1]], {}, ["T", 4, 1]],
   ["ReduceSum", [f("T", 4, 2), [-1]], { keepdims: 0 }, ["T", 4]],
   ["MatMulNBits", [f("T", 64), u8(5, 2, 16), f(5, 2)], { K: 64, N: 5, bits: 4, block_size: 32 }, ["T", 5]],
   ["MatMulNBits", [f("T", 64), u8(5, 2, 16), f(5, 2), u8(5, 1)], { K: 64, N: 5, bits: 4, block_size: 32 }, ["T", 5]],
@@ -122,6 +129,7 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["Sub", [f(2), i64(2)], {}, "float32 and int64 do not mix"],
   ["Mul", [f(2)], {}, "input 1 is missing"],
   ["Div", [f(2, 3), f(3, 2)], {}, "[2, 3] and [3, 2] do not broadcast"],
+  ["Max", [f(2), i64(2)], {}, "float32 and int64 do not mix"],
   ...["Neg", "Sqrt", "Sigmoid", "Tanh", "Identity", "Softmax"].map(
     (operator) => [operator, [], {}, "input 0 is missing"] as const,
   ),
@@ -138,6 +146,8 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["MatMul", [f(2, 4, 3), f(3, 3, 4)], {}, "[2] and [3] do not broadcast"],
   ["MatMul", [f(2, 3), f(3)], {}, "MatMul of [2, 3] and [3]"],
   ["MatMul", [f(2, 3), i32(3, 2)], {}, "float32 and int32 do not mix"],
+  ["FusedMatMul", [f(2, 3), f(2, 3)], {}, "inner sizes of [2, 3] and [2, 3]: 3 and 2 differ"],
+  ["FusedMatMul", [f(2, 3), f(3, 2)], { alpha: 2 }, "alpha must be { float }"],
   ["Gather", [f(2, 3), i32(1)], { axis: 2 }, "axis 2 of a tensor of rank 2"],
   ["Gather", [f(2, 3), i32(1)], { axis: -3 }, "axis -3 of a tensor of rank 2"],
   ["Gather", [f(), i32(1)], {}, "axis 0 of a tensor of rank 0"],
@@ -147,6 +157,7 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["Reshape", [f("T", 3), [2, 3]], {}, "[T, 3] does not have the elements of [2, 3]"],
   ["Reshape", [f(2, 3), [-1, 4]], {}, "[2, 3] does not divide into [-1, 4]"],
   ["Reshape", [f(2, 3), i64(2)], {}, "the new shape is not a constant"],
+  ["ReduceMax", [f(2, 3), [-3]], {}, "axis -3 of a tensor of rank 2"],
   ["ReduceSum", [f(2, 3), [2]], {}, "axis 2 of a tensor of rank 2"],
   ["MatMulNBits", [f("T", 32), u8(5, 2, 16), f(5, 2)], { K: 64, N: 5, bits: 4, block_size: 32 }, "width and K: 32"],
   ["MatMulNBits", [f("T", 64), u8(5, 2, 32), f(5, 2)], { K: 64, N: 5, bits: 4, block_size: 32 }, "blocks [5, 2, 32]"],
@@ -156,7 +167,10 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["GatherBlockQuantized", [u8(7, 64), i32(1), f(7, 4)], { bits: 8, block_size: 32 }, "scales [7, 4], not [7,2]"],
   ["Reshape", [f(6), [-1, -1]], {}, "no shape: [-1, -1]"],
   ["Reshape", [f(6), [-2, -3]], {}, "no shape: [-2, -3]"],
-  ["Reshape", [f(0, 3), [3, 0]], {}, "no shape: [3, 0]"],
+  ["Reshape", [f(0, 3), [3, 0]], {}, "[0, 3] does not have the elements of [3, 0]"],
+  ["Reshape", [f(2, 3), [2, 3, 0]], {}, "no shape: [2, 3, 0]"],
+  ["Reshape", [f("B", "L", 4), [0, 3, -1]], {}, "[B, L, 4] does not divide into [0, 3, -1]"],
+  ["Reshape", [f("B", "L", 4), [0, 0, 3]], {}, "[B, L, 4] does not have the elements of [0, 0, 3]"],
   ["Reshape", [f(2, 3), [6], [1]], {}, "3 inputs, it takes 2"],
   ["ReduceLogSumExp", [f(2, 3)], {}, "input 1 is missing"],
   ["ReduceLogSumExp", [f(2, 3), i64(1)], {}, "the axes are not a constant of one or more"],
@@ -235,10 +249,32 @@ describe("an operator's rule", () => {
     const [t, p] = [g.input("t", "float32", ["T", 2]), g.input("p", "float32", ["P", 2])];
     const both = g.reshape(g.op("Concat", [t, p], { axis: 0 }), [2, -1]);
     const other = g.op("Concat", [g.reshape(t, [-1]), g.input("q", "float32", ["P"])], { axis: 0 });
-    expect(both.shape).toEqual([2, "T+P"]);
+    expect(both.shape).toEqual([2, "(T+P)"]);
     expect(g.reshape(both, [-1]).shape).toEqual(["2*(T+P)"]);
-    expect(other.shape).toEqual(["2*T+P"]);
+    expect(other.shape).toEqual(["(2*T+P)"]);
     expect(() => g.op("Add", [g.reshape(both, [-1]), other])).toThrow("do not broadcast");
+  });
+});
+
+describe("sizes", () => {
+  it("split by one that is an input, and put together again, are what they were, to the builder and to the runtime", async () => {
+    const g = graphBuilder("case");
+    const x = g.input("x", "float32", ["T", 6]);
+    const shape = g.op("Concat", [g.size("N"), g.constant([-1, 6])], { axis: 0 });
+    const parts = g.op("Reshape", [x, shape]);
+    expect(parts.shape).toEqual(["N", "T/N", 6]);
+    const whole = g.reshape(g.op("Neg", [parts]), [-1, 6]);
+    expect(whole.shape).toEqual(["T", 6]);
+    g.output(g.op("Add", [x, whole]), "sum");
+    g.output(parts, "parts");
+    expect(g.size("N").name).toBe(g.size("N").name);
+    const session = await sessionOf(g);
+    const { sum, parts: found } = await session.run({
+      x: tensorOf("float32", [4, 6]),
+      N: new Tensor("int64", BigInt64Array.of(2n), [1]),
+    });
+    expect(found?.dims).toEqual([2, 2, 6]);
+    expect(sum?.dims).toEqual([4, 6]);
   });
 });
 

@@ -9,9 +9,11 @@ import {
   type Expr,
   input,
   max,
+  merged,
   min,
   mul,
   neg,
+  nodesOf,
   scalar,
   sqrt,
   sub,
@@ -159,10 +161,37 @@ describe("compiled rules", () => {
 describe("substitute", () => {
   it("replaces inputs and keeps what is shared shared", () => {
     const shared = sqrt(a);
-    const { x, y } = substitute({ x: add(shared, b), y: neg(shared) }, { a: constant(4) });
+    const { x, y } = substitute({ x: add(shared, b), y: neg(shared) }, { inputs: { a: constant(4) } });
     if (x?.kind !== "operation" || y?.kind !== "operation") throw new Error("not operations");
     expect(x.operands[0]).toEqual(sqrt(constant(4)));
     expect(x.operands[0]).toBe(y.operands[0]);
     expect(x.operands[1]).toEqual(b);
+  });
+
+  it("leaves out a multiplication by 1, and by nothing else", () => {
+    const by = (value: number) => substitute({ x: mul(scalar("s"), a) }, { scalar: () => constant(value) }).x;
+    expect(by(1)).toEqual(a);
+    for (const value of [0, -0, -1, 2]) expect(by(value)).toEqual(mul(constant(value), a));
+  });
+
+  it("renames scalars, each once", () => {
+    const { x } = substitute({ x: add(mul(a, scalar("s")), scalar("s")) }, { scalar: (name) => scalar(`1:${name}`) });
+    expect(x).toEqual(add(mul(a, scalar("1:s")), scalar("1:s")));
+    expect(nodesOf(x === undefined ? [] : [x])).toHaveLength(4);
+  });
+});
+
+describe("merged", () => {
+  it("makes equal expressions one, whoever wrote them, and tells 0 from -0", () => {
+    const { x, y, z } = merged({
+      x: add(mul(input("a"), scalar("s")), constant(0)),
+      y: neg(mul(input("a"), scalar("s"))),
+      z: add(mul(input("a"), scalar("s")), constant(-0)),
+    });
+    if (x?.kind !== "operation" || y?.kind !== "operation" || z?.kind !== "operation")
+      throw new Error("not operations");
+    expect(x.operands[0]).toBe(y.operands[0]);
+    expect(x.operands[1]).not.toBe(z.operands[1]);
+    expect(nodesOf([x, y, z])).toHaveLength(8);
   });
 });

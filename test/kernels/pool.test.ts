@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it } from "vitest";
 import { ZerothError } from "../../src/errors.js";
+import { allocate, floatsOf } from "../../src/kernels/arena.js";
 import { add, input, mul, scalar, sub } from "../../src/kernels/expr.js";
 import { createKernelPool, type KernelPool } from "../../src/kernels/pool.js";
 import type { Job, Op, Program } from "../../src/kernels/walk.js";
@@ -18,15 +19,21 @@ const ops: readonly Op[] = [
   { kind: "update", gradient: [{ key: key(1), scale: 2 }], curvature: [], scalars: { rate: 0.1 } },
 ];
 const sizes = [30_000, 1, 5_000, 12_345, 0, 700];
-const jobsOf = (lengths = sizes): Job[] =>
-  lengths.map((length, i) => ({
-    tensor: tensorId(`tensor ${i}`),
-    weight: { buffer: Float32Array.from({ length }, (_, k) => Math.cos(k)).buffer },
-    states: [{ buffer: new Float32Array(length).fill(0.5).buffer }],
-    ops,
-  }));
+const jobsOf = (lengths = sizes, arenas = 8): Job[] =>
+  allocate(
+    lengths.map((length) => [length, length]),
+    arenas,
+  ).map(([weight, state], i) => {
+    floatsOf(weight!).forEach((_, k, all) => {
+      all[k] = Math.cos(k);
+    });
+    floatsOf(state!).fill(0.5);
+    return { tensor: tensorId(`tensor ${i}`), weight: weight!, states: [state!], ops };
+  });
 const bytesOf = (jobs: readonly Job[]) =>
-  jobs.flatMap(({ weight, states }) => [weight, ...states].map(({ buffer }) => Buffer.from(buffer).toString("base64")));
+  jobs.flatMap(({ weight, states }) =>
+    [weight, ...states].map((slab) => Buffer.from(new Uint8Array(floatsOf(slab).slice().buffer)).toString("base64")),
+  );
 
 const open: KernelPool[] = [];
 const poolOf = (threads: number, options: Parameters<typeof createKernelPool>[2] = {}): KernelPool => {
@@ -63,30 +70,31 @@ describe("a kernel pool", () => {
     expect(bytesOf(shared)).not.toEqual(bytesOf(jobsOf()));
   });
 
-  it("sends buffers away and puts them back", () => {
-    const jobs = jobsOf();
-    const before = jobs.map(({ weight }) => weight.buffer);
+  it("sends arenas away and puts them back, and no other memory goes with them", () => {
+    const jobs = jobsOf(sizes, 2);
+    const arenas = [...new Set(jobs.map(({ weight }) => weight.arena))];
+    const before = arenas.map(({ buffer }) => buffer);
+    const lengths = before.map(({ byteLength }) => byteLength);
     poolOf(2).walk(jobs);
-    const moved = jobs.filter(({ weight }, i) => weight.buffer !== before[i]);
-    expect(moved.length).toBeGreaterThan(0);
-    expect(jobs.map(({ weight }) => weight.buffer.byteLength / 4)).toEqual(sizes);
-    expect(jobs.map(({ states }) => states[0]!.buffer.byteLength / 4)).toEqual(sizes);
+    expect(arenas.map(({ buffer }, i) => buffer === before[i])).toEqual([true, false]);
+    expect(arenas.map(({ buffer }) => buffer.byteLength)).toEqual(lengths);
+    expect(before[1]!.byteLength).toBe(0);
   });
 
   it("keeps a walk that is not worth sharing on the calling thread", () => {
     const jobs = jobsOf();
-    const before = jobs.map(({ weight }) => weight.buffer);
+    const before = jobs.map(({ weight }) => weight.arena.buffer);
     const start = () => {
       throw new Error("a thread was started");
     };
     poolOf(2, { worthSharing: 1e6, start }).walk(jobs);
-    expect(jobs.every(({ weight }, i) => weight.buffer === before[i])).toBe(true);
+    expect(jobs.every(({ weight }, i) => weight.arena.buffer === before[i])).toBe(true);
     expect(bytesOf(jobs)).toEqual(alone());
   });
 
   it("says so when a thread fails, and refuses all further work", () => {
     const pool = poolOf(2);
-    const jobs = jobsOf([1000, 500]).map((job, i) => (i === 0 ? job : { ...job, states: [] }));
+    const jobs = jobsOf([1000, 500], 2).map((job, i) => (i === 0 ? job : { ...job, states: [] }));
     expect(() => pool.walk(jobs)).toThrow(/kernel thread failed \(a job needs weight, m.*\n.*--resume/);
     expect(() => pool.walk(jobsOf())).toThrow(ZerothError);
   });
@@ -106,7 +114,7 @@ describe("a kernel pool", () => {
     const slow = `port.on("message", (jobs) => {
       const until = Date.now() + 1500;
       while (Date.now() < until) Atomics.add(signal, 1, 1);
-      const buffers = jobs.flatMap(({ weight, states }) => [weight.buffer, ...states.map((state) => state.buffer)]);
+      const buffers = [...new Set(jobs.map(({ weight }) => weight.arena.buffer))];
       port.postMessage({ buffers }, buffers);
       Atomics.add(signal, 0, 1);
       Atomics.notify(signal, 0);

@@ -1,14 +1,19 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { floatsOf, type Slab } from "../../src/kernels/arena.js";
 import { add, constant, div, type Expr, input, max, mul, scalar, sqrt, sub, where } from "../../src/kernels/expr.js";
-import { planOf } from "../../src/kernels/plan.js";
+import { planOf, ruleOf } from "../../src/kernels/plan.js";
 import { type Job, type Op, type Program, referenceWalker, type Term, wasmWalker } from "../../src/kernels/walk.js";
 import { type Key, tensorId } from "../../src/random/key.js";
 
 const key = (step: number, query = 0): Key => ({ seed: 5n, stream: "noise", step, query });
-const slab = (values: Float32Array) => ({ buffer: values.slice().buffer });
+const slab = (values: Float32Array): Slab => ({
+  arena: { buffer: values.slice().buffer },
+  offset: 0,
+  length: values.length,
+});
 const values = (n: number, offset = 0) => Float32Array.from({ length: n }, (_, i) => Math.sin(i * 1.7 + offset));
-const bitsOf = ({ buffer }: { buffer: ArrayBuffer }) => Buffer.from(buffer).toString("base64");
+const bitsOf = (of: Slab) => Buffer.from(floatsOf(of).slice().buffer).toString("base64");
 const bitsOfJob = ({ weight, states }: Job) => [weight, ...states].map(bitsOf);
 
 const sgd: Program = {
@@ -93,7 +98,7 @@ describe("walks", () => {
     const signs = wasmWalker(withSigns(sgd));
     const job = jobOf(sgd, 700, [{ kind: "perturb", key: key(1), scale: 0.1 }]);
     signs.walk(job);
-    const moved = new Float32Array(job.weight.buffer);
+    const moved = floatsOf(job.weight);
     const start = values(700);
     const directions = start.map((value, i) =>
       moved[i] === f(value + f(0.1)) ? 1 : moved[i] === f(value - f(0.1)) ? -1 : 0,
@@ -106,35 +111,46 @@ describe("walks", () => {
     ]);
     signs.walk(update);
     const expected = start.map((value, i) => f(f(value * f(0.99)) - f(f(0.01) * f(f(0.3) * (directions[i] ?? 0)))));
-    expect(new Float32Array(update.weight.buffer)).toEqual(expected);
+    expect(floatsOf(update.weight)).toEqual(expected);
   });
 
   it("treat an empty gradient as zero", () => {
     const job = jobOf(curved, 100, [{ kind: "update", gradient: [], curvature: [], scalars }]);
     wasmWalker(curved).walk(job);
-    expect(new Float32Array((job.states[1] as { buffer: ArrayBuffer }).buffer)).toEqual(
-      new Float32Array(jobOf(curved, 100, []).states[1]!.buffer),
-    );
+    expect(floatsOf(job.states[1]!)).toEqual(floatsOf(jobOf(curved, 100, []).states[1]!));
   });
 
   it("draw noise once for neighbouring operations with one key, and fold a single term into the rule", () => {
-    const { keys: drawn, instructions } = planOf(sgd, [
+    const { keys: drawn, actions } = planOf(sgd, [
       { kind: "perturb", key: key(1), scale: 1e-3 },
       { kind: "update", gradient: [{ key: key(1), scale: 2 }], curvature: [], scalars },
       { kind: "perturb", key: key(2), scale: 1e-3 },
     ]);
     expect(drawn).toEqual([key(1), key(2)]);
-    expect(instructions.map(({ rule, key: index }) => [rule, index])).toEqual([
-      ["perturb", 0],
-      ["apply term zero", 0],
-      ["perturb", 1],
+    expect(actions.map(({ name }) => name)).toEqual(["perturb@0(s0)|apply term zero@0(s1,s2,s0,s3,s4)|perturb@1(s0)"]);
+  });
+
+  it("join as many operations as there is room for their noise", () => {
+    const many = Array.from({ length: 11 }, (_, i): Op => ({ kind: "perturb", key: key(i), scale: 1e-3 }));
+    expect(planOf(sgd, many).actions.map(({ keys: drawn }) => drawn)).toEqual([
+      [0, 1, 2, 3],
+      [4, 5, 6, 7],
+      [8, 9, 10],
     ]);
+    const one = Array.from({ length: 20 }, (): Op => ({ kind: "perturb", key: key(1), scale: 1e-3 }));
+    expect(planOf(sgd, one).actions.map(({ instructions }) => instructions.length)).toEqual([8, 8, 4]);
+  });
+
+  it("keep a sum only where it is read later", () => {
+    const terms = Array.from({ length: 6 }, (_, i) => ({ key: key(i), scale: 1 }));
+    const { actions } = planOf(sgd, [{ kind: "update", gradient: terms, curvature: [], scalars }]);
+    expect(actions.map((action) => Object.keys(ruleOf(sgd, action)))).toEqual([["g"], ["weight"]]);
   });
 
   it("leave a tensor of no elements alone", () => {
     const job = jobOf(sgd, 0, [{ kind: "perturb", key: key(1), scale: 1 }]);
     wasmWalker(sgd).walk(job);
-    expect(job.weight.buffer.byteLength).toBe(0);
+    expect(job.weight.length).toBe(0);
   });
 
   it.each<[string, Partial<Program>, RegExp]>([

@@ -1,17 +1,9 @@
-import { z } from "zod";
 import { type DoctorProgress, type DoctorReport, type DoctorWarning, doctor as examine } from "../../index.js";
-import { methodChoice, optimizerChoice } from "../choices.js";
+import { runChoice } from "../choices.js";
 import { defineCommand } from "../command.js";
-import { dataChoice, dataFlags, device, type Flag, methodFlags, model, trainingFlags } from "../flags.js";
+import { dataFlags, device, methodFlags, model, probe, quantize, trainingFlags } from "../flags.js";
 import { bar, bytes, counted, duration, grouped, percent, rate } from "../format.js";
 import { openModel } from "../model.js";
-
-const noProbe: Flag<z.ZodDefault<z.ZodBoolean>> = {
-  usage: "--no-probe",
-  help: "do not try learning rates, which takes up to a minute",
-  schema: z.boolean({ error: "must be true or false" }).default(false),
-  group: "Training:",
-};
 
 const number = (value: number): string =>
   value !== 0 && value < 1e-3 ? value.toExponential(1).replace(".0e", "e") : String(Number(value.toPrecision(2)));
@@ -58,7 +50,7 @@ const phrases: Readonly<Record<DoctorProgress["check"], string>> = {
 export const doctor = defineCommand({
   name: "doctor",
   summary: "Look at a model and data before a run: will training with forward passes work, and with which settings?",
-  flags: { model, ...dataFlags, ...methodFlags, ...trainingFlags, noProbe, device },
+  flags: { model, ...dataFlags, ...methodFlags, ...trainingFlags, probe, quantize, device },
   examples: [
     ["--model ./model --task sst2 --data sst2/", "the run that finetune would make of the same flags"],
     [
@@ -67,32 +59,12 @@ export const doctor = defineCommand({
     ],
     ["--model ./model --task sst2 --data sst2/ --no-probe --json", "quicker, for a script"],
   ],
-  async run(options, { terminal, args }) {
+  async run(options, { terminal }) {
     const { paint } = terminal;
-    const method = methodChoice(options);
-    const optimizer = optimizerChoice(options);
-    const { steps, batchSize, schedule, warmup, seed, trainRows, devRows, dataSeed, evalEvery, patience } = options;
     const base = await openModel(options.model, terminal);
     const report = await examine(base, {
-      ...dataChoice(options),
-      ...{
-        method,
-        optimizer,
-        steps,
-        batchSize,
-        schedule,
-        warmup,
-        seed,
-        trainRows,
-        devRows,
-        dataSeed,
-        evalEvery,
-        patience,
-      },
-      threads: options.threads,
-      device: options.device,
-      // The parser keeps a flag that begins with "no" under the name without it; a configuration file does not.
-      probe: !options.noProbe && !args.includes("--no-probe"),
+      ...runChoice(options),
+      probe: options.probe,
       onProgress: ({ check, done, total }) =>
         terminal.status(`${paint.cyan(bar(done / total, 16))}  ${phrases[check]}`),
     });

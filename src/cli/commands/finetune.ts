@@ -1,46 +1,13 @@
-import { type MethodChoice, type OptimizerChoice, finetune as start, ZerothError } from "../../index.js";
+import { finetune as start } from "../../index.js";
+import { runChoice } from "../choices.js";
 import { defineCommand } from "../command.js";
-import { dataChoice, dataFlags, device, methodFlags, model, out, quantize, resume, trainingFlags } from "../flags.js";
+import { dataFlags, device, methodFlags, model, noiseCheck, out, quantize, resume, trainingFlags } from "../flags.js";
 import { counted, duration, rate } from "../format.js";
 import { openModel } from "../model.js";
 import { commandLine } from "../shell.js";
 import { drive } from "../training.js";
 
-const flags = { model, ...dataFlags, ...methodFlags, ...trainingFlags, out, resume, quantize, device };
-
-/** What was said of the method; nothing if nothing was, so that a run that is gone on with keeps its own. */
-const methodChoice = (options: {
-  method?: "lora" | "full" | undefined;
-  rank?: number | undefined;
-  alpha?: number | undefined;
-  targets?: string | undefined;
-  layers?: readonly [number, number] | undefined;
-}): MethodChoice | undefined => {
-  const { method, rank, alpha, targets, layers } = options;
-  const ofLora = rank ?? alpha ?? targets;
-  if (method === "full") {
-    if (ofLora === undefined) return { kind: "full", layers };
-    throw new ZerothError("--rank, --alpha and --targets are LoRA's; --method full has none.", { kind: "usage" });
-  }
-  if (method === undefined && ofLora === undefined && layers === undefined) return undefined;
-  const names = targets?.split(",").map((name) => name.trim());
-  return { kind: "lora", rank, alpha, layers, targets: targets?.trim() === "all-linear" ? "all-linear" : names };
-};
-
-const optimizerChoice = (options: {
-  optimizer?: OptimizerChoice["name"] | undefined;
-  perturbation?: OptimizerChoice["perturbation"];
-  learningRate?: number | undefined;
-  epsilon?: number | undefined;
-  queries?: number | undefined;
-  hyperparameters?: Readonly<Record<string, number>> | undefined;
-}): OptimizerChoice | undefined => {
-  const { optimizer, ...rest } = options;
-  const { perturbation, learningRate, epsilon, queries, hyperparameters } = rest;
-  const said = { perturbation, learningRate, epsilon, queries, hyperparameters };
-  if (optimizer === undefined && Object.values(said).every((value) => value === undefined)) return undefined;
-  return { name: optimizer ?? "mezo", ...said };
-};
+const flags = { model, ...dataFlags, ...methodFlags, ...trainingFlags, noiseCheck, out, resume, quantize, device };
 
 export const finetune = defineCommand({
   name: "finetune",
@@ -63,33 +30,11 @@ export const finetune = defineCommand({
   ],
   async run(options, { terminal, program, args }) {
     const stop = new AbortController();
-    const method = methodChoice(options);
-    const optimizer = optimizerChoice(options);
-    const { steps, batchSize, schedule, warmup, seed, trainRows, devRows, dataSeed, evalEvery, patience } = options;
     const base = await openModel(options.model, terminal);
+    const { out: folder, resume: again, noiseCheck: check } = options;
     const run = start(base, {
-      ...dataChoice(options),
-      ...{
-        method,
-        optimizer,
-        steps,
-        batchSize,
-        schedule,
-        warmup,
-        seed,
-        trainRows,
-        devRows,
-        dataSeed,
-        evalEvery,
-        patience,
-      },
-      threads: options.threads,
-      prefixCache: options.prefixCache,
-      quantize: options.quantize,
-      device: options.device,
-      out: options.out,
-      resume: options.resume,
-      signal: stop.signal,
+      ...runChoice(options),
+      ...{ out: folder, resume: again, noiseCheck: check, signal: stop.signal },
     });
     const result = await drive(run, terminal, stop);
     const interrupted = result.outcome === "interrupted";

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ZerothError } from "../../errors.js";
 import type { Value } from "../../graph/ir.js";
 import { oneLine } from "../../one-line.js";
+import { attention, attentionInputs, type Heads } from "../attention.js";
 import type { BoundFamily, Family, Parameter, Parts, Pieces } from "../family.js";
 
 const size = z.int().min(1);
@@ -101,13 +102,10 @@ const inverseFrequencies = (config: Config, headSize: number, file: string): Flo
   return Float64Array.from({ length: headSize / 2 }, (_, i) => scale(theta ** ((-2 * i) / headSize)));
 };
 
-interface Sizes {
+interface Sizes extends Heads {
   readonly hidden: number;
   readonly inner: number;
   readonly layers: number;
-  readonly heads: number;
-  readonly keyHeads: number;
-  readonly headSize: number;
   readonly vocabulary: number;
 }
 
@@ -142,13 +140,12 @@ const LAST_NORM = "model.norm.weight";
 const blockInputs = ({ g }: Parts, { headSize }: Sizes) => ({
   cos: g.input("cos", "float32", ["T", headSize / 2]),
   sin: g.input("sin", "float32", ["T", headSize / 2]),
-  mask: g.input("mask", "float32", ["T", "T"]),
+  ...attentionInputs(g),
 });
 
 const piecesOf = (config: Config, sizes: Sizes, parts: Parts): Pieces => {
   const { g, weight, rows, linear: apply } = parts;
   const { heads, keyHeads, headSize } = sizes;
-  const groups = heads / keyHeads;
   let shared: ReturnType<typeof blockInputs> | undefined;
   const inputs = () => {
     shared ??= blockInputs(parts, sizes);
@@ -167,23 +164,15 @@ const piecesOf = (config: Config, sizes: Sizes, parts: Parts): Pieces => {
   const rotate = (x: Value, count: number, name: string): Value => {
     const row = g.reshape(x, [1, -1, count * headSize]);
     const { cos, sin } = inputs();
-    return g.op("RotaryEmbedding", [row, start, cos, sin], { num_heads: count }, name);
+    const turned = g.op("RotaryEmbedding", [row, start, cos, sin], { num_heads: count }, name);
+    return g.reshape(turned, [-1, count * headSize]);
   };
 
-  /** Queries grouped by the key head they share, [keyHeads, groups, T, size], so that keys and values are never repeated. */
-  const attention = (x: Value, at: string): Value => {
+  const attend = (x: Value, at: string): Value => {
     const q = rotate(apply(`${at}.q_proj`, x), heads, `${at}.q_rotary`);
     const k = rotate(apply(`${at}.k_proj`, x), keyHeads, `${at}.k_rotary`);
     const v = apply(`${at}.v_proj`, x);
-    const queries = g.op("Transpose", [g.reshape(g.op("Mul", [q, scale]), [-1, keyHeads, groups, headSize])], {
-      perm: [1, 2, 0, 3],
-    });
-    const keys = g.op("Transpose", [g.reshape(k, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 3, 0] });
-    const values = g.op("Transpose", [g.reshape(v, [-1, keyHeads, 1, headSize])], { perm: [1, 2, 0, 3] });
-    const scores = g.op("Add", [g.op("MatMul", [queries, keys], {}, `${at}.scores`), inputs().mask]);
-    const mixed = g.op("MatMul", [g.op("Softmax", [scores], { axis: -1 }), values], {}, `${at}.mixed`);
-    const joined = g.reshape(g.op("Transpose", [mixed], { perm: [2, 0, 1, 3] }), [-1, heads * headSize]);
-    return apply(`${at}.o_proj`, joined);
+    return apply(`${at}.o_proj`, attention(g, inputs(), sizes, { q: g.op("Mul", [q, scale]), k, v }, at));
   };
   const mlp = (x: Value, at: string): Value => {
     const gate = apply(`${at}.gate_proj`, x);
@@ -196,7 +185,7 @@ const piecesOf = (config: Config, sizes: Sizes, parts: Parts): Pieces => {
     embed: () => rows(EMBEDDING, g.input("ids", "int32", ["T"])),
     block(x, layer) {
       const at = `model.layers.${layer}`;
-      const attended = g.op("Add", [x, attention(rmsNorm(x, `${at}.input_layernorm.weight`), `${at}.self_attn`)]);
+      const attended = g.op("Add", [x, attend(rmsNorm(x, `${at}.input_layernorm.weight`), `${at}.self_attn`)]);
       return g.op("Add", [attended, mlp(rmsNorm(attended, `${at}.post_attention_layernorm.weight`), `${at}.mlp`)]);
     },
     last: (x) => rmsNorm(g.op("Gather", [x, g.input("take", "int32", ["P"])], {}, "taken"), LAST_NORM),

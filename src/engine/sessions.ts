@@ -1,0 +1,71 @@
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { messageOf, ZerothError } from "../errors.js";
+import { floatsOf, type Slab } from "../kernels/arena.js";
+import { OUTPUT } from "./plan.js";
+import type { EnginePlan, Feed } from "./protocol.js";
+
+const open = (graph: Uint8Array, { folder, threads, device }: EnginePlan): Promise<InferenceSession> =>
+  InferenceSession.create(graph, {
+    executionProviders: [device],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    graphOptimizationLevel: "all",
+    // Row counts vary from run to run, which the memory pattern planner would chase.
+    enableMemPattern: false,
+    extra: { session: { model_external_initializers_file_folder_path: folder } },
+  }).catch((error: unknown) => {
+    throw new ZerothError(`The runtime refused the model's graph: ${messageOf(error)}`, { cause: error });
+  });
+
+/** The runtime's sessions: graphs over the same weights. */
+export interface Sessions {
+  load(name: string, graph: Uint8Array): Promise<void>;
+  /** @param weights tensors in memory, by the name of their input; several copies of one lie end to end */
+  run(graph: string, weights: ReadonlyMap<string, Slab>, feeds: Readonly<Record<string, Feed>>): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+export const openSessions = (plan: EnginePlan): Sessions => {
+  const shapes = new Map(plan.residents.map(({ name, shape }) => [name, shape]));
+  const many = new Set(plan.residents.filter(({ several }) => several).map(({ name }) => name));
+  const sessions = new Map<string, InferenceSession>();
+
+  const tensors = new Map<string, Tensor>();
+  const tensorOf = (name: string, slab: Slab): Tensor => {
+    const known = tensors.get(name);
+    const values = floatsOf(slab);
+    // A walk may have put the arena into another buffer.
+    const { buffer, byteOffset, length } = (known?.data as Float32Array | undefined) ?? new Float32Array();
+    if (known !== undefined && buffer === values.buffer && byteOffset === slab.offset && length === slab.length)
+      return known;
+    const shape = shapes.get(name) ?? [];
+    const size = shape.reduce((product, dim) => product * dim, 1);
+    const tensor = new Tensor("float32", values, many.has(name) ? [slab.length / size, ...shape] : shape);
+    tensors.set(name, tensor);
+    return tensor;
+  };
+  return {
+    async load(name, graph) {
+      sessions.set(name, await open(graph, plan));
+    },
+    async run(graph, weights, feeds) {
+      const session = sessions.get(graph);
+      if (session === undefined) throw new Error(`no graph ${graph}`);
+      const inputs: Record<string, Tensor> = {};
+      // Graphs over the same weights read different ones of them, and of the feeds.
+      for (const name of session.inputNames) {
+        const slab = weights.get(name);
+        const feed = feeds[name];
+        if (slab !== undefined) inputs[name] = tensorOf(name, slab);
+        else if (feed !== undefined) inputs[name] = new Tensor(feed.data, feed.dims);
+      }
+      const outputs = await session.run(inputs, [OUTPUT]);
+      const data = outputs[OUTPUT]?.data;
+      if (!(data instanceof Float32Array)) throw new Error(`the output of the graph ${graph} is not float32`);
+      return data;
+    },
+    async close() {
+      for (const session of sessions.values()) await session.release().catch(() => undefined);
+    },
+  };
+};
