@@ -9,7 +9,7 @@ import { saveModel } from "../dist/peft/save.js";
 
 export const root = fileURLToPath(new URL("..", import.meta.url));
 export const shared = process.env.ZEROTH_SHARED ?? join(root, "..", "shared");
-const scratch = join(tmpdir(), "zeroth-bench");
+export const scratch = join(tmpdir(), "zeroth-bench");
 
 /** Why the benchmarks cannot run, or undefined. */
 export const missing = () =>

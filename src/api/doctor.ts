@@ -17,7 +17,6 @@ import { movedWeights } from "./doctor/moved.js";
 import { batchOf, checkNoise, lossesOf, reachOf, smallBatch, THOROUGH } from "./doctor/noise.js";
 import { packingOf } from "./doctor/packing.js";
 import { PROBE_STEPS, probeRates, slopesOf, suggestedRate, walkOf } from "./doctor/rates.js";
-import { rewinder } from "./doctor/rewind.js";
 import { median, rms } from "./doctor/statistics.js";
 import { warningsOf } from "./doctor/warnings.js";
 import { openEngine, threadsOf } from "./engines.js";
@@ -159,7 +158,6 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
     ...{ method, program, seed: stepper.seed, threads, device, prefixCache, quantize, runTokens },
   });
   try {
-    const rewind = await rewinder(engine, model, method, program.states);
     const batchAt = (step: number): Batch =>
       method.firstLayer === 0
         ? batchOf(family, objective, treesOf(step))
@@ -181,13 +179,12 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
       parameters: model.parameters,
     };
 
-    await rewind();
+    await engine.rewind();
     const noise = await checkNoise(engine, {
       epsilon: settings.epsilon,
       usual: optimizers[settings.optimizer].defaults[settings.method === "full" ? "full" : "adapter"].epsilon,
       seed: stepper.seed,
       batch: smallBatch(family, objective, treesOf(0)),
-      rewind,
       extent: THOROUGH,
       onProgress: tell("noise"),
     });
@@ -196,14 +193,14 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
     const sound: Stepper = { ...stepper, epsilon: noise.recommended ?? settings.epsilon };
     const { projectedGradient } =
       sound.epsilon === stepper.epsilon ? time : await takeSteps(engine, sound, method, batchAt, tell("steps"));
-    await rewind();
+    await engine.rewind();
     const expected = USUAL_RATES * (PROBE_STEPS + 1) * time.step;
     const rows = Math.max(1, Math.floor(batchSize * Math.min(1, PROBE_SECONDS / expected)));
     const batch = batchOf(family, objective, treesOf(0).slice(0, rows));
     const reach = reachOf(noise);
     const began = performance.now();
     const hasTime = (): boolean => performance.now() - began < 1000 * PROBE_SECONDS;
-    const probe = { stepper: sound, learningRate, batch, reach, projectedGradient, rewind, hasTime };
+    const probe = { stepper: sound, learningRate, batch, reach, projectedGradient, hasTime };
     const { loss, rates: tried } =
       options.probe === false
         ? { loss: (await lossesOf(engine, batch)([[]]))[0] ?? Number.NaN, rates: [] }
@@ -229,7 +226,7 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
             inLayers(family.parameters, layers),
           );
     const moved = await movedWeights(engine, {
-      ...{ model, modules, stepper: sound, learningRate, steps, rewind },
+      ...{ model, modules, stepper: sound, learningRate, steps },
       batch: batchOf(family, objective, treesOf(0)),
     });
 

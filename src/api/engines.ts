@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { type Engine, startEngine } from "../engine/engine.js";
+import { type Engine, type EngineParts, startEngine } from "../engine/engine.js";
 import { buildForward, type Extent, type Forward } from "../engine/plan.js";
 import type { EnginePlan, ProgramPlan, Resident } from "../engine/protocol.js";
 import { blockMatrices } from "../model/blocks.js";
@@ -39,8 +39,7 @@ export interface EngineChoice {
 
 const PREFIX_CACHE_MIB = 256;
 
-/** An engine for a model with a trainable set and, for training, an optimizer's program. */
-export const openEngine = async (model: Model, choice: EngineChoice): Promise<Engine> => {
+const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts> => {
   const { method, program, adapter, seed = 0n } = choice;
   // Cut only where steps are taken: a prefix is worth nothing to a model that runs each row once.
   const start = program === undefined ? 0 : method.firstLayer;
@@ -83,8 +82,12 @@ export const openEngine = async (model: Model, choice: EngineChoice): Promise<En
     ...(program === undefined ? {} : { program }),
   };
   const graphs = Object.fromEntries(others.map((head) => [head, () => graphOf(head).graph]));
-  return startEngine(plan, { ...graphs, [first]: () => one.graph });
+  return { plan, graphs: { ...graphs, [first]: () => one.graph } };
 };
+
+/** An engine for a model with a trainable set and, for training, an optimizer's program. */
+export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> =>
+  startEngine(() => partsOf(model, choice));
 
 /**
  * The model that an adapter makes of another: a PEFT adapter adds side paths; a model folder, as `full` writes one, takes the

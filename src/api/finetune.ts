@@ -28,7 +28,6 @@ import { finishedResult, type RunPlan, trainRun } from "../train/run.js";
 import { openRunFolder } from "../train/run-folder.js";
 import type { Stepper } from "../train/step.js";
 import { checkNoise, smallBatch } from "./doctor/noise.js";
-import { rewinder } from "./doctor/rewind.js";
 import { noiseWarnings } from "./doctor/warnings.js";
 import { openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
@@ -231,9 +230,8 @@ const prepare = async (
           optimizers[settings.optimizer].defaults[settings.method === "full" ? "full" : "adapter"];
         const { epsilon } = settings;
         const batch = smallBatch(model.family, objective, order(0).map(treeAt));
-        const rewind = await rewinder(engine, model, method, program.states);
         try {
-          const noise = await checkNoise(engine, { epsilon, usual, seed: stepper.seed, batch, rewind });
+          const noise = await checkNoise(engine, { epsilon, usual, seed: stepper.seed, batch });
           return noiseWarnings(noise).map(({ message, advice }) => `Noise: ${message} (${advice}).`);
         } catch (error) {
           // A loss that is not finite: the first step will be refused, and journaled so.

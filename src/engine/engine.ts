@@ -15,15 +15,19 @@ const handedOver = (argument: unknown): ArrayBuffer[] =>
     ? [argument.into]
     : [];
 
+/** What an engine is made of. */
+export interface EngineParts {
+  readonly plan: EnginePlan;
+  /** Forward graphs over the same weights, by the name that runs give; each is made when it is first used. */
+  readonly graphs: Readonly<Record<string, () => Uint8Array>>;
+}
+
 /**
  * Starts an engine.
- * @param graphs forward graphs over the same weights, by the name that runs give; each is made when it is first used
+ * @param make called while the engine's thread starts
  * @throws ZerothError when the model cannot be loaded
  */
-export const startEngine = async (
-  plan: EnginePlan,
-  graphs: Readonly<Record<string, () => Uint8Array>>,
-): Promise<Engine> => {
+export const startEngine = async (make: () => Promise<EngineParts>): Promise<Engine> => {
   const worker = new Worker(workerUrl("./engine-worker.js", import.meta.url), {
     // Little is made and dropped in there: a small nursery is memory saved.
     resourceLimits: { maxYoungGenerationSizeMb: 4 },
@@ -61,8 +65,11 @@ export const startEngine = async (
     (...[argument]: Parameters<Calls[K]>) =>
       call(name, argument) as ReturnType<Calls[K]>;
 
+  let graphs: EngineParts["graphs"];
   try {
-    await call("open", plan);
+    const parts = await make();
+    graphs = parts.graphs;
+    await call("open", parts.plan);
   } catch (error) {
     await worker.terminate();
     throw error;
@@ -85,6 +92,7 @@ export const startEngine = async (
     },
     update: typed("update"),
     replay: typed("replay"),
+    rewind: typed("rewind"),
     held: typed("held"),
     read: typed("read"),
     write: typed("write"),
@@ -97,7 +105,7 @@ export const startEngine = async (
 };
 
 /** Elements that leave an engine at a time: no tensor is held twice. */
-const PIECE = 2 ** 16;
+const PIECE = 2 ** 14;
 
 /**
  * The values of a tensor that an engine holds, a piece at a time. All pieces are in the same memory, which goes back and forth:

@@ -26,7 +26,7 @@ const groupsOf = <T>(items: readonly T[], size: number): readonly (readonly T[])
 export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close: () => Promise<void> }> => {
   const { program, prefix } = plan;
   const copies = plan.placement === "in-place" ? 0 : plan.residents.some(({ several }) => several) ? MOST_POINTS : 1;
-  const { weights, slots } = layOut(plan, copies);
+  const { weights, slots, rewind } = layOut(plan, copies);
   const sessions = openSessions(plan);
   if (prefix !== undefined) await sessions.load(PREFIX, prefix.graph);
 
@@ -127,6 +127,10 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
         }
         trainables?.settle();
       });
+    },
+    async rewind() {
+      trainables?.forget();
+      rewind();
     },
     held: async () => [...stored].map(([name, { shape }]) => ({ name, shape })),
     async read({ name, start, count, into }) {

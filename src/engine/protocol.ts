@@ -93,6 +93,8 @@ export interface Calls {
   evaluate(request: { points: readonly Point[]; runs: readonly Run[] }): Promise<readonly (readonly Float32Array[])[]>;
   update(request: { update: Update; scalars: Scalars }): Promise<void>;
   replay(moves: readonly Move[]): Promise<void>;
+  /** Back to the start of the run, bit for bit: weights as they came, optimizer states at their first values. */
+  rewind(): Promise<void>;
   /** What a snapshot holds. */
   held(): Promise<readonly Held[]>;
   /** Elements `start` … of a tensor, at most `count` of them; in the memory of `into`, which is handed over, where it is given. */

@@ -28,6 +28,8 @@ export interface Trainables {
   update(update: Update, scalars: Scalars): void;
   /** Puts the live weights themselves into every slot, everything pending applied. */
   settle(): void;
+  /** Forgets where the weights are and what is pending: their slots are about to be written anew. */
+  forget(): void;
 }
 
 const name = ({ seed, stream, step, query }: Key): string => `${seed}/${stream}/${step}/${query}`;
@@ -102,6 +104,10 @@ export const inPlace = (slots: readonly Slot[], pool: KernelPool, exempt: Scalar
       visit([]);
       flush();
     },
+    forget() {
+      here = [];
+      queue = [];
+    },
   };
 };
 
@@ -134,5 +140,6 @@ export const inCopies = (slots: readonly Slot[], pool: KernelPool, exempt: Scala
       pool.walk(jobs(slots, [{ kind: "update", gradient, curvature, scalars }]));
     },
     settle: () => {},
+    forget: () => {},
   };
 };

@@ -27,7 +27,11 @@ interface PoolOptions {
 }
 
 const startWorker = (thread: KernelThread): Worker =>
-  new Worker(workerUrl("./kernel-worker.js", import.meta.url), { workerData: thread, transferList: [thread.port] });
+  new Worker(workerUrl("./kernel-worker.js", import.meta.url), {
+    workerData: thread,
+    transferList: [thread.port],
+    resourceLimits: { maxYoungGenerationSizeMb: 2 },
+  });
 
 const arenasOf = (jobs: readonly Job[]): readonly Arena[] => [...new Set(jobs.map(({ weight }) => weight.arena))];
 const sizeOf = ({ weight }: Job): number => weight.length;

@@ -92,11 +92,21 @@ export const rademacherAt = (key: Uint32Array, index: number): number => {
   return wordAt(key, (index - place) / 128, place & 3) << (place >> 2) < 0 ? -1 : 1;
 };
 
+const uniform = (high: number, low: number): number => ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
+
 /** Element `index` (below 2⁵³) of numbers uniform in [0, 1), 53 bits each. */
 export const uniformAt = (key: Uint32Array, index: number): number => {
-  const block = blockAt(key, Math.floor(index / 2));
-  const [high, low] = index % 2 === 0 ? [block[0], block[1]] : [block[2], block[3]];
-  return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
+  const [a, b, c, d] = blockAt(key, Math.floor(index / 2));
+  return index % 2 === 0 ? uniform(a, b) : uniform(c, d);
+};
+
+/** Writes the first elements of a tensor's uniform numbers, made anything of, into `out`: two for each draw. */
+export const fillUniform = (key: Uint32Array, out: Float32Array, of: (value: number) => number): void => {
+  for (let i = 0; i < out.length; i += 2) {
+    const [a, b, c, d] = blockAt(key, i / 2);
+    out[i] = of(uniform(a, b));
+    if (i + 1 < out.length) out[i + 1] = of(uniform(c, d));
+  }
 };
 
 const elementAt = { gaussian: gaussianAt, rademacher: rademacherAt };

@@ -15,7 +15,6 @@ import {
   THOROUGH,
 } from "../../src/api/doctor/noise.js";
 import { probeRates, walkOf } from "../../src/api/doctor/rates.js";
-import { rewinder } from "../../src/api/doctor/rewind.js";
 import { noiseWarnings } from "../../src/api/doctor/warnings.js";
 import { doctor } from "../../src/api/doctor.js";
 import { openEngine } from "../../src/api/engines.js";
@@ -181,8 +180,7 @@ const opened = async (options: Partial<DoctorOptions>) => {
   const { stepper, program } = stepperOf(settings);
   const engine = await openEngine(model, { method, program, seed: 0n, threads: 1 });
   engines.push(engine);
-  const rewind = await rewinder(engine, model, method, program.states);
-  return { settings, stepper, engine, rewind, batch: smallBatch(model.family, classification, treesOf(0)) };
+  return { settings, stepper, engine, batch: smallBatch(model.family, classification, treesOf(0)) };
 };
 /** Every tensor that an engine holds, states too, bit for bit. */
 const valuesOf = (engine: Engine, name: string) => engine.read({ name, start: 0, count: 2 ** 24 });
@@ -204,10 +202,10 @@ describe("the quick check of an open engine", () => {
     ["LoRA", { method: lora() }],
     ["all weights", { method: full() }],
   ])("agrees with finite differences and leaves %s bit-identical", async (_, options) => {
-    const { settings, stepper, engine, rewind, batch } = await opened(options);
+    const { settings, stepper, engine, batch } = await opened(options);
     const before = await held(engine);
     const { epsilon } = settings;
-    const report = await checkNoise(engine, { epsilon, usual: epsilon, seed: stepper.seed, batch, rewind });
+    const report = await checkNoise(engine, { epsilon, usual: epsilon, seed: stepper.seed, batch });
     expect(await held(engine)).toEqual(before);
     expect(report.recommended).toBe(epsilon);
     expect(noiseWarnings(report)).toEqual([]);
@@ -229,7 +227,7 @@ describe("the quick check of an open engine", () => {
     if (options.method.kind === "full") {
       // What the check has to take back: walks round.
       expect(await held(engine)).not.toEqual(before);
-      await rewind();
+      await engine.rewind();
       expect(await held(engine)).toEqual(before);
     }
   });
@@ -243,7 +241,7 @@ describe("the probe of learning rates", () => {
   ])(
     "with %s tells an absurd rate, finds one that holds, and leaves everything bit-identical",
     async (_, options, absurd) => {
-      const { stepper, engine, rewind, batch } = await opened(options);
+      const { stepper, engine, batch } = await opened(options);
       const before = await held(engine);
       const { loss, rates } = await probeRates(engine, {
         ...{
@@ -253,7 +251,6 @@ describe("the probe of learning rates", () => {
           reach: undefined,
           projectedGradient: 0,
           roundingNoise: 1e-6,
-          rewind,
         },
       });
       expect(await held(engine)).toEqual(before);
@@ -266,10 +263,10 @@ describe("the probe of learning rates", () => {
   );
 
   test("holds a rate to what the slopes along its way promise", async () => {
-    const { stepper, engine, rewind, batch } = await opened({ method: lora() });
+    const { stepper, engine, batch } = await opened({ method: lora() });
     const learningRate = 1e-5;
     const { loss, rates } = await probeRates(engine, {
-      ...{ stepper, learningRate, batch, reach: undefined, projectedGradient: 0, roundingNoise: 1e-7, rewind },
+      ...{ stepper, learningRate, batch, reach: undefined, projectedGradient: 0, roundingNoise: 1e-7 },
       hasTime: () => false,
     });
     expect(rates).toHaveLength(1);

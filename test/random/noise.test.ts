@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { tensorId, tensorKey } from "../../src/random/key.js";
-import { fillNoise, gaussianAt, rademacherAt, uniformAt } from "../../src/random/noise.js";
+import { fillNoise, fillUniform, gaussianAt, rademacherAt, uniformAt } from "../../src/random/noise.js";
 import { philox4x32 } from "../../src/random/philox.js";
 
 const key = tensorKey({ seed: 3n, stream: "noise", step: 1, query: 0 }, tensorId("w"));
@@ -67,6 +67,14 @@ describe("uniform elements", () => {
     const expected = count / bins.length;
     // 49 degrees of freedom: above 85.4 once in a thousand times.
     expect(bins.reduce((sum, found) => sum + (found - expected) ** 2 / expected, 0)).toBeLessThan(85.4);
+  });
+});
+
+describe("fillUniform", () => {
+  it.each([0, 1, 6, 7])("writes the first %d of them", (count) => {
+    const out = new Float32Array(count);
+    fillUniform(key, out, (value) => 2 * value - 1);
+    expect(out).toEqual(Float32Array.from({ length: count }, (_, i) => 2 * uniformAt(key, i) - 1));
   });
 });
 

@@ -97,7 +97,6 @@ export interface MovedOptions {
   readonly learningRate: number;
   readonly steps: number;
   readonly batch: Batch;
-  rewind(): Promise<void>;
 }
 
 /**
@@ -107,7 +106,7 @@ export interface MovedOptions {
  * @returns null when the step is refused because a number of it is not finite
  */
 export const movedWeights = async (engine: Engine, options: MovedOptions): Promise<MovedReport | null> => {
-  const { model, modules, stepper, learningRate, steps, batch, rewind } = options;
+  const { model, modules, stepper, learningRate, steps, batch } = options;
   const sample = await sampler(engine, model, modules);
   try {
     const before = await sample();
@@ -121,11 +120,11 @@ export const movedWeights = async (engine: Engine, options: MovedOptions): Promi
     });
     if (refused || made === undefined) return null;
     const step = compared(before, await sample());
-    await rewind();
+    await engine.rewind();
     const gradient = made.update.gradient.map(({ key, scale }) => ({ key, scale: scale * Math.sqrt(steps) }));
     await engine.update({ ...made, update: { ...made.update, gradient } });
     return { step, run: compared(before, await sample()) };
   } finally {
-    await rewind();
+    await engine.rewind();
   }
 };

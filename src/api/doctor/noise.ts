@@ -214,8 +214,6 @@ export interface NoiseCheck extends Pick<NoiseMeasurement, "epsilon" | "usual" |
   readonly batch: Batch;
   /** The run's seed: the directions are those of its first steps. */
   readonly seed: bigint;
-  /** Puts the weights back where evaluating leaves a trace in them: `rewinder`. */
-  rewind(): Promise<void>;
   /** Default `QUICK`. */
   readonly extent?: Extent;
 }
@@ -223,7 +221,7 @@ export interface NoiseCheck extends Pick<NoiseMeasurement, "epsilon" | "usual" |
 /**
  * Measures the noise floor of an open engine's loss (`measureNoise`) and leaves its weights as they were, bit for bit. Where
  * perturbed weights are made in copies (LoRA), evaluating does not touch them. Where they are made in place (`full`), the walks
- * to and from each point round: `rewind` writes the weights back afterwards, also when the check fails.
+ * to and from each point round: the engine is rewound afterwards, also when the check fails.
  */
 export const checkNoise = async (engine: Engine, check: NoiseCheck): Promise<NoiseReport> => {
   const { epsilon, usual, seed, batch, onProgress, extent = QUICK } = check;
@@ -232,6 +230,6 @@ export const checkNoise = async (engine: Engine, check: NoiseCheck): Promise<Noi
   try {
     return await measureNoise(lossesOf(engine, batch), { epsilon, usual, keys, factors, rungs, onProgress });
   } finally {
-    await check.rewind();
+    await engine.rewind();
   }
 };

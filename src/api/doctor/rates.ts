@@ -16,8 +16,6 @@ export interface RateProbe {
   readonly reach: number | undefined;
   readonly projectedGradient: number;
   readonly roundingNoise: number;
-  /** Brings the engine back to where it is now. */
-  rewind(): Promise<void>;
   /** Whether there is time for another rate; the first is always tried. */
   readonly hasTime?: () => boolean;
   readonly onProgress?: ((done: number, total: number) => void) | undefined;
@@ -98,7 +96,7 @@ export const probeRates = async (engine: Engine, probe: RateProbe): Promise<Pick
     try {
       tried.set(index, await tryRate(engine, probe, loss, rateAt(index)));
     } finally {
-      await probe.rewind();
+      await engine.rewind();
     }
     onProgress?.(tried.size, MOST_RATES);
   }
