@@ -16,6 +16,10 @@ export default defineConfig({
       },
       {
         extends: true,
+        test: { name: "durable", include: ["test-durable/**/*.test.ts"], testTimeout: 240_000, pool: "forks" },
+      },
+      {
+        extends: true,
         test: {
           name: "real",
           include: ["test-real/**/*.test.ts"],

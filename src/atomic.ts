@@ -19,12 +19,19 @@ const freeMebibytes = (folder: string): string => {
   }
 };
 
+/** What stands in the way of more bytes. */
+const full: Readonly<Record<string, string>> = {
+  ENOSPC: "The disk is full",
+  EDQUOT: "The disk quota is used up",
+  EFBIG: "Files may not grow that large here (ulimit -f)",
+};
+
 /** What failed to be written, as an error that the user can act on; anything but a failure of the file system is left as it is. */
 export const writeError = (path: string, error: unknown): unknown => {
   const code = codeOf(error);
   if (error instanceof ZerothError || typeof code !== "string" || !/^E[A-Z]+$/.test(code)) return error;
-  if (code === "ENOSPC" || code === "EDQUOT") {
-    const why = code === "EDQUOT" ? "The disk quota is used up" : "The disk is full";
+  const why = full[code];
+  if (why !== undefined) {
     return new ZerothError(
       `${why} (${freeMebibytes(dirname(path))}): ${path} could not be written.\n` +
         "Nothing that was there before is lost. Make room and run the command again (a run goes on with --resume).",

@@ -13,15 +13,34 @@
  * ```
  */
 
-export { full, hizoo, lora, mezo } from "./api/choices.js";
+export { checkOptions } from "./api/check.js";
+export {
+  choices,
+  full,
+  hizoo,
+  lora,
+  mezo,
+  type OptimizerOptions,
+  optimizer,
+  optimizers,
+} from "./api/choices.js";
 export { doctor } from "./api/doctor.js";
 export { evaluate } from "./api/evaluate.js";
 export { finetune } from "./api/finetune.js";
 export { load, type Model } from "./api/load.js";
 export { merge } from "./api/merge.js";
+export { minimize } from "./api/minimize.js";
 export { predict } from "./api/predict.js";
 export { preview } from "./api/preview.js";
 export { replay } from "./api/replay.js";
 export { rows } from "./api/rows.js";
 export type * from "./api/types.js";
 export { ZerothError } from "./errors.js";
+export type { EstimatorName } from "./estimator/estimators.js";
+export type { Answer, Metric, MetricName } from "./objective/metrics.js";
+export type { HyperparameterDescription, OptimizerDescription } from "./optimizer/describe.js";
+export type { OptimizerName } from "./optimizer/optimizers.js";
+export type { PartitionLevel } from "./peft/partition.js";
+export type { PerturbationName } from "./perturbation/perturbations.js";
+export type { SubspaceName } from "./perturbation/subspace.js";
+export type { ScheduleKind } from "./train/schedule.js";

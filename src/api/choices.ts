@@ -1,4 +1,23 @@
+import { describeOptimizer, type OptimizerDescription } from "../optimizer/describe.js";
+import type { OptimizerName, optimizers as table } from "../optimizer/optimizers.js";
+import type { subspaceOptions } from "../perturbation/subspace.js";
+import { settingsSchema } from "./settings.js";
 import type { MethodChoice, OptimizerChoice } from "./types.js";
+
+const { shape } = settingsSchema;
+
+/** The names that options take, defaults first where there is one for all. */
+export const choices = {
+  method: shape.method.options,
+  optimizer: shape.optimizer.options,
+  perturbation: shape.perturbation.options,
+  subspace: shape.subspace.unwrap().options,
+  estimator: shape.estimator.unwrap().options,
+  blocks: shape.blocks.unwrap().options,
+  sweep: shape.sweep.options,
+  objective: shape.objective.options,
+  schedule: shape.schedule.options,
+} as const;
 
 /** LoRA: rank-r side paths on some linear layers, everything else frozen (arXiv 2106.09685). */
 export const lora = (options: Omit<Extract<MethodChoice, { kind: "lora" }>, "kind"> = {}): MethodChoice => ({
@@ -12,8 +31,32 @@ export const full = (options: Omit<Extract<MethodChoice, { kind: "full" }>, "kin
   ...options,
 });
 
+type SubspaceOptions = typeof subspaceOptions;
+/** What an optimizer takes: hyperparameters of its own, the common ones, and those of a subspace that is put in its own one's place. */
+type Hyperparameter<N extends OptimizerName> =
+  | (N extends OptimizerName ? keyof (typeof table)[N]["hyperparameters"] : never)
+  | { [K in keyof SubspaceOptions]: keyof SubspaceOptions[K]["shape"] }[keyof SubspaceOptions];
+
+/** Settings of one optimizer, its hyperparameters by their names. */
+export interface OptimizerOptions<N extends OptimizerName = OptimizerName>
+  extends Omit<OptimizerChoice, "name" | "hyperparameters"> {
+  readonly hyperparameters?: { readonly [H in Hyperparameter<N>]?: number } | undefined;
+}
+
+/** Any optimizer, by its name: `optimizer("hizoo", { hyperparameters: { smoothing: 1e-6 } })`. */
+export const optimizer = <N extends OptimizerName>(name: N, options: OptimizerOptions<N> = {}): OptimizerChoice => {
+  const { hyperparameters, ...rest } = options;
+  return {
+    ...{ name, ...rest },
+    ...(hyperparameters === undefined ? {} : { hyperparameters: hyperparameters as Readonly<Record<string, number>> }),
+  };
+};
+
 /** MeZO: two-sided SPSA and zeroth-order SGD (arXiv 2305.17333). */
-export const mezo = (options: Omit<OptimizerChoice, "name"> = {}): OptimizerChoice => ({ name: "mezo", ...options });
+export const mezo = (options?: OptimizerOptions<"mezo">): OptimizerChoice => optimizer("mezo", options);
 
 /** HiZOO: preconditioned by a running diagonal curvature (arXiv 2402.15173). */
-export const hizoo = (options: Omit<OptimizerChoice, "name"> = {}): OptimizerChoice => ({ name: "hizoo", ...options });
+export const hizoo = (options?: OptimizerOptions<"hizoo">): OptimizerChoice => optimizer("hizoo", options);
+
+/** Every optimizer: paper, arithmetic, cost, memory, hyperparameters, and what it is good at. */
+export const optimizers = (): readonly OptimizerDescription[] => choices.optimizer.map(describeOptimizer);

@@ -12,7 +12,7 @@ import { optimizers } from "../optimizer/optimizers.js";
 import { loraModules } from "../peft/lora.js";
 import { inLayers, type Method } from "../peft/method.js";
 import type { Batch } from "../train/loop.js";
-import { type Stepper, takeStep } from "../train/step.js";
+import { driving, type Stepper, takeStep } from "../train/step.js";
 import { movedWeights } from "./doctor/moved.js";
 import { batchOf, checkNoise, lossesOf, reachOf, smallBatch, THOROUGH } from "./doctor/noise.js";
 import { packingOf } from "./doctor/packing.js";
@@ -22,8 +22,8 @@ import { warningsOf } from "./doctor/warnings.js";
 import { openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees } from "./examples.js";
-import { methodOf, stepperOf } from "./finetune.js";
 import type { Model } from "./load.js";
+import { trainerOf } from "./prepare.js";
 import { resolveSettings, type Settings, said } from "./settings.js";
 import type { CostReport, DoctorOptions, DoctorReport, RatesReport } from "./types.js";
 
@@ -49,7 +49,7 @@ const planOf = async (model: Model, options: DoctorOptions, settings: Settings) 
   const order = batchOrder(split.train.length, settings.batchSize, BigInt(settings.seed));
   return {
     task,
-    objective: objectiveOf(task),
+    objective: objectiveOf(task, typeof options.objective === "function" ? options.objective : settings.objective),
     trainRows: split.train.length,
     devRows: split.dev.length,
     dev: examplesOf(model, task, rowsAt(split.dev.slice(0, TIMED_DEV_ROWS))).trees,
@@ -94,16 +94,17 @@ const takeSteps = async (
   const times: number[] = [];
   const preparations: number[] = [];
   const slopes: number[] = [];
+  let memory = stepper.estimator.initial;
+  // What an anchor would be looked at on is as well looked at on the step's own rows.
+  const losses = (batch: Batch) => lossesOf(engine, batch);
   for (let step = 0; step < STEPS; step++) {
     onStep(step, STEPS);
     const batch = batchAt(step);
     const preparation = method.firstLayer === 0 ? 0 : await seconds(() => engine.prefetch(batch.runs));
     const time = await seconds(async () => {
-      const { numbers } = await takeStep(stepper, step, 0, {
-        losses: lossesOf(engine, batch),
-        update: (update, scalars) => engine.update({ update, scalars }),
-      });
-      slopes.push(...slopesOf(stepper, numbers).filter(Number.isFinite));
+      const taken = await takeStep(stepper, step, 0, driving(engine, losses(batch)), memory);
+      memory = taken.memory;
+      slopes.push(...slopesOf(stepper, taken).filter(Number.isFinite));
     });
     if (step > 0) {
       times.push(time);
@@ -133,11 +134,11 @@ const sizeOf = (method: Method): number =>
 export const doctor = async (model: Model, options: DoctorOptions): Promise<DoctorReport> => {
   const threads = threadsOf(options.threads);
   const settings = resolveSettings(said(options), threads);
-  const method = methodOf(model, settings);
-  const { stepper, program } = stepperOf(settings);
   const { learningRate, steps, batchSize } = settings;
   const { family } = model;
   const plan = await planOf(model, options, settings);
+  const trainer = trainerOf(model, settings, plan.trainRows);
+  const { method, stepper } = trainer;
   const { objective, treesOf } = plan;
   const tell =
     (check: "steps" | "noise" | "learning rate" | "rounding") =>
@@ -155,7 +156,7 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
   const { runTokens } = settings;
   const quantize = settings.quantize ?? undefined;
   const engine = await openEngine(model, {
-    ...{ method, program, seed: stepper.seed, threads, device, prefixCache, quantize, runTokens },
+    ...{ method, training: trainer, seed: stepper.seed, threads, device, prefixCache, quantize, runTokens },
   });
   try {
     const batchAt = (step: number): Batch =>
@@ -224,6 +225,7 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
         : loraModules(
             { peft_type: "LORA", r: rank, lora_alpha: alpha, target_modules: targets },
             inLayers(family.parameters, layers),
+            family.targets,
           );
     const moved = await movedWeights(engine, {
       ...{ model, modules, stepper: sound, learningRate, steps },

@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Engine, type EngineParts, startEngine } from "../engine/engine.js";
 import { buildForward, type Extent, type Forward } from "../engine/plan.js";
-import type { EnginePlan, ProgramPlan, Resident } from "../engine/protocol.js";
+import type { EnginePlan, Resident } from "../engine/protocol.js";
 import { blockMatrices } from "../model/blocks.js";
 import type { Head } from "../model/heads.js";
 import { fingerprint } from "../model/open.js";
@@ -12,6 +12,7 @@ import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
 import { loraMethod } from "../peft/lora.js";
 import type { Method } from "../peft/method.js";
 import { load, type Model } from "./load.js";
+import type { Training } from "./training.js";
 import type { RuntimeChoice } from "./types.js";
 
 /** Nothing trainable, nothing added: the model as it is. */
@@ -24,7 +25,8 @@ const heads = ["columns", "tokens", "logits"] as const satisfies readonly Head[]
 
 export interface EngineChoice {
   readonly method: Method;
-  readonly program?: ProgramPlan;
+  /** Absent where nothing is trained. */
+  readonly training?: Pick<Training, "plan" | "trained">;
   readonly seed?: bigint;
   readonly adapter?: ReadonlyMap<string, TensorSource>;
   readonly threads?: number | undefined;
@@ -40,9 +42,9 @@ export interface EngineChoice {
 const PREFIX_CACHE_MIB = 256;
 
 const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts> => {
-  const { method, program, adapter, seed = 0n } = choice;
+  const { method, training, adapter, seed = 0n } = choice;
   // Cut only where steps are taken: a prefix is worth nothing to a model that runs each row once.
-  const start = program === undefined ? 0 : method.firstLayer;
+  const start = training === undefined ? 0 : method.firstLayer;
   // What is trained is held in fp32; of the rest, matrices stay in the blocks that they come in.
   const trained = new Set(method.tensors.map(({ name }) => name));
   const frozen = model.family.parameters.flatMap(({ name }) =>
@@ -56,8 +58,8 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
       matrices,
       extent,
       method,
-      trainable: program !== undefined,
       seed,
+      ...(training === undefined ? {} : { trained: training.trained }),
       ...(adapter === undefined ? {} : { adapter }),
     });
   const graphOf = (head: Head) => build({ head, start });
@@ -79,7 +81,8 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
     runTokens: choice.runTokens ?? 0,
     threads: threadsOf(choice.threads),
     device: choice.device ?? "cpu",
-    ...(program === undefined ? {} : { program }),
+    ...(training === undefined ? {} : { training: training.plan }),
+    ...(training === undefined || method.cored === undefined ? {} : { cored: { ...method.cored, seed } }),
   };
   const graphs = Object.fromEntries(others.map((head) => [head, () => graphOf(head).graph]));
   return { plan, graphs: { ...graphs, [first]: () => one.graph } };

@@ -1,7 +1,7 @@
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import type { BoundFamily } from "../model/family.js";
-import { objectives } from "../objective/objectives.js";
+import { tokenLosses } from "../objective/language.js";
 import { optionScores, predicted } from "../objective/option.js";
 import { openAdapted } from "./engines.js";
 import { readExamples } from "./examples.js";
@@ -31,7 +31,7 @@ export const measure = async (
       const scores = optionScores(pack, output);
       correct += pack.trees.filter((tree, i) => predicted(scores[i] ?? new Float64Array(0)) === tree.label).length;
     } else {
-      const share = objectives["language-model"].share(pack, output);
+      const share = tokenLosses(pack, output);
       total += share.total;
       weight += share.weight;
     }

@@ -5,6 +5,9 @@ import { drawShots } from "../data/split.js";
 import type { Example, Task } from "../data/task.js";
 import { treeBuilder } from "../data/tokenize.js";
 import { rightBranchOnly, type TokenTree } from "../data/tree.js";
+import { ZerothError } from "../errors.js";
+import { type Metric, type MetricName, metricObjective, metrics } from "../objective/metrics.js";
+import type { Objective } from "../objective/objective.js";
 import { type ObjectiveName, objectives } from "../objective/objectives.js";
 import type { Model } from "./load.js";
 import type { DataChoice } from "./types.js";
@@ -25,11 +28,13 @@ export interface Examples {
   readonly trees: readonly TokenTree[];
 }
 
-const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength);
+const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength, family.reads);
 
 export const examplesOf = (model: Model, task: Task, rows: readonly Row[], labelled = true, context = ""): Examples => {
   const build = builderOf(model);
-  const examples = rows.map((row) => withDemonstrations(task.example(row, labelled), context));
+  const examples = rows.map((row) =>
+    withDemonstrations(task.example(row, { labelled, reads: model.family.reads }), context),
+  );
   return { task, examples, trees: examples.map(build) };
 };
 
@@ -53,10 +58,18 @@ const shotsOf = async (choice: DataChoice, task: Task, shots: number): Promise<s
   return demonstrations(drawn.map((row) => task.example(row)).filter((example) => example.kind === "text"));
 };
 
-/** The loss a task is trained with. */
-export const objectiveOf = (task: Task) => {
+/** What a task is trained on: its own loss, a metric of its answers by name, or a function of them. */
+export const objectiveOf = (task: Task, wanted: "loss" | MetricName | Metric = "loss"): Objective => {
   const name: ObjectiveName = task.trainedAs;
-  return objectives[name];
+  if (wanted === "loss") return objectives[name];
+  if (task.metric !== "accuracy")
+    throw new ZerothError(
+      `--objective: ${task.name} rows have no options to choose from, so there is no answer to measure.`,
+      {
+        kind: "usage",
+      },
+    );
+  return typeof wanted === "function" ? metricObjective("function", wanted) : metricObjective(wanted, metrics[wanted]);
 };
 
 /**
@@ -71,7 +84,7 @@ export const trainingTrees = (model: Model, task: Task, rows: readonly Row[]): (
     if (known !== undefined) return known;
     const row = rows[index];
     if (row === undefined) throw new RangeError(`no row ${index} of ${rows.length}`);
-    const whole = build(task.example(row));
+    const whole = build(task.example(row, { reads: model.family.reads }));
     const tree = task.trainedAs === "classification" ? whole : rightBranchOnly(whole);
     made.set(index, tree);
     return tree;

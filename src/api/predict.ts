@@ -50,7 +50,7 @@ export async function* predict(
           const example = examples[next];
           const row = stretch[next] ?? {};
           next++;
-          if (example?.kind !== "text") continue;
+          if (example === undefined || example.kind === "chat") continue;
           const chances = probabilities(scores);
           yield {
             row,

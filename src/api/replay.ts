@@ -5,8 +5,9 @@ import { readJournal } from "../train/journal.js";
 import { restoreRun } from "../train/restore.js";
 import { runPaths } from "../train/run-folder.js";
 import { openEngine, threadsOf } from "./engines.js";
-import { methodOf, requireSameBase, saverOf, stepperOf } from "./finetune.js";
+import { requireSameBase } from "./finetune.js";
 import type { Model } from "./load.js";
+import { saverOf, trainerOf } from "./prepare.js";
 import { settingsSchema } from "./settings.js";
 import type { ReplayOptions } from "./types.js";
 
@@ -40,17 +41,16 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
     });
   }
   const settings = parsed.data;
-  const method = methodOf(model, settings);
-  const { stepper, program } = stepperOf(settings);
+  const trainer = trainerOf(model, settings, journal.header.trainRows);
+  const { method, stepper } = trainer;
   const engine = await openEngine(model, {
-    method,
-    program,
+    ...{ method, training: trainer },
     seed: BigInt(settings.seed),
     threads: threadsOf(options.threads),
   });
   try {
     await restoreRun(engine, stepper, journal, step);
-    await saverOf(model, settings, method)(engine, out);
+    await saverOf(model, settings)(engine, out);
   } finally {
     await engine.close();
   }

@@ -1,9 +1,13 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
-import { type OptimizerName, optimizers } from "../optimizer/optimizers.js";
-import { DEFAULT_TARGETS } from "../peft/lora.js";
+import { type EstimatorName, estimators } from "../estimator/estimators.js";
+import { type MetricName, metrics } from "../objective/metrics.js";
+import { DEFAULT_OPTIMIZER, type OptimizerName, optimizers } from "../optimizer/optimizers.js";
+import { type PartitionLevel, partitionLevels } from "../peft/partition.js";
 import { type PerturbationName, perturbations } from "../perturbation/perturbations.js";
+import { type SubspaceName, subspaceOptions } from "../perturbation/subspace.js";
 import { scheduleKinds } from "../train/schedule.js";
+import { checkChoice } from "./choice.js";
 import type { FinetuneOptions } from "./types.js";
 
 const names = <T extends string>(table: Readonly<Record<T, unknown>>) => Object.keys(table) as [T, ...T[]];
@@ -24,13 +28,22 @@ export const settingsSchema = z.strictObject({
   method: z.enum(["lora", "full"]),
   rank: count.max(2 ** 14),
   alpha: z.number().positive(),
-  targets: z.union([z.literal("all-linear"), z.array(z.string()).min(1)]),
+  /** Null: the family's own. */
+  targets: z.union([z.literal("all-linear"), z.array(z.string()).min(1)]).nullable(),
+  freezeA: z.boolean(),
   layers: z.tuple([whole, whole]).nullable(),
   quantize: z.union([z.literal(4), z.literal(8)]).nullable(),
   optimizer: z.enum(names<OptimizerName>(optimizers)),
   learningRate: z.number().min(0).max(LARGEST),
   epsilon: z.number().positive().max(LARGEST),
   perturbation: z.enum(names<PerturbationName>(perturbations)),
+  subspace: z.enum(names<SubspaceName>(subspaceOptions)).nullable(),
+  mask: z.string().nullable(),
+  estimator: z.enum(names<EstimatorName>(estimators)).nullable(),
+  blocks: z.enum(partitionLevels as [PartitionLevel, ...PartitionLevel[]]).nullable(),
+  sweep: z.enum(["gauss-seidel", "jacobi"]),
+  objective: z.enum(["loss", ...names<MetricName>(metrics)]),
+  anchorRows: count,
   queries: count.max(2 ** 20),
   hyperparameters: z.record(z.string(), z.number()),
   steps: count.max(2 ** 31),
@@ -48,9 +61,11 @@ export const settingsSchema = z.strictObject({
 });
 export type Settings = z.infer<typeof settingsSchema>;
 
-/** Settings that may differ when a run is gone on with; `steps` joins them under a constant schedule. */
-export const freeSettings = (settings: Settings): readonly (keyof Settings)[] =>
-  settings.schedule === "constant" ? ["threads", "evalEvery", "steps"] : ["threads", "evalEvery"];
+/** Settings that may differ when a run is gone on with; `steps` joins them where nothing depends on how many there are. */
+export const freeSettings = ({ schedule, optimizer }: Settings): readonly (keyof Settings)[] =>
+  schedule === "constant" && !optimizers[optimizer].horizon
+    ? ["threads", "evalEvery", "steps"]
+    : ["threads", "evalEvery"];
 
 /** What the user said, by the settings' names; nothing for what was left out. */
 export const said = (options: FinetuneOptions): Partial<Record<keyof Settings, unknown>> => {
@@ -65,12 +80,21 @@ export const said = (options: FinetuneOptions): Partial<Record<keyof Settings, u
     rank: method?.kind === "lora" ? method.rank : undefined,
     alpha: method?.kind === "lora" ? method.alpha : undefined,
     targets: method?.kind === "lora" ? method.targets : undefined,
+    freezeA: method?.kind === "lora" ? method.freezeA : undefined,
     layers: method?.layers,
     quantize: options.quantize,
     optimizer: optimizer?.name,
     learningRate: optimizer?.learningRate,
     epsilon: optimizer?.epsilon,
     perturbation: optimizer?.perturbation,
+    subspace: optimizer?.subspace,
+    mask: optimizer?.mask,
+    estimator: optimizer?.estimator,
+    blocks: optimizer?.blocks,
+    sweep: optimizer?.sweep,
+    // A function is the caller's to give again; what it is cannot be written down.
+    objective: typeof options.objective === "function" ? undefined : options.objective,
+    anchorRows: optimizer?.anchorRows,
     queries: optimizer?.queries,
     hyperparameters: optimizer?.hyperparameters,
     steps: options.steps,
@@ -103,11 +127,11 @@ export const resolveSettings = (
   journaled?: Readonly<Record<string, unknown>>,
 ): Settings => {
   const before = journaled ?? {};
-  const optimizerName = String(given.optimizer ?? before.optimizer ?? "mezo");
+  const optimizerName = String(given.optimizer ?? before.optimizer ?? DEFAULT_OPTIMIZER);
   const method = given.method ?? before.method ?? "lora";
   const optimizer = Object.hasOwn(optimizers, optimizerName)
     ? optimizers[optimizerName as OptimizerName]
-    : optimizers.mezo;
+    : optimizers[DEFAULT_OPTIMIZER];
   const tuning = optimizer.defaults[method === "full" ? "full" : "adapter"];
   const defaults: Record<keyof Settings, unknown> = {
     task: null,
@@ -118,13 +142,16 @@ export const resolveSettings = (
     method: "lora",
     rank: 8,
     alpha: 16,
-    targets: [...DEFAULT_TARGETS],
+    targets: null,
+    freezeA: false,
     layers: null,
     quantize: null,
-    optimizer: "mezo",
+    optimizer: DEFAULT_OPTIMIZER,
     learningRate: tuning.learningRate,
     epsilon: tuning.epsilon,
     perturbation: optimizer.noises[0],
+    ...{ subspace: null, mask: null, estimator: null, blocks: null, sweep: "gauss-seidel" },
+    ...{ objective: "loss", anchorRows: 512 },
     queries: 1,
     hyperparameters: {},
     steps: 1000,
@@ -140,14 +167,10 @@ export const resolveSettings = (
     patience: 0,
     threads,
   };
-  const parsed = settingsSchema.safeParse({ ...defaults, ...before, ...given });
+  const parsed = settingsSchema.safeParse({ ...defaults, ...optimizer.preset, ...before, ...given });
   if (parsed.success) {
-    const { noises, name } = optimizers[parsed.data.optimizer];
-    if (noises.includes(parsed.data.perturbation)) return parsed.data;
-    throw new ZerothError(
-      `--perturbation: the optimizer ${name} learns nothing from ${parsed.data.perturbation} noise. It takes: ${noises.join(", ")}.`,
-      { kind: "usage" },
-    );
+    checkChoice(parsed.data);
+    return parsed.data;
   }
   const [issue] = parsed.error.issues;
   const name = String(issue?.path[0] ?? "options");

@@ -1,5 +1,9 @@
+import type { EstimatorName } from "../estimator/estimators.js";
+import type { Metric, MetricName } from "../objective/metrics.js";
 import type { OptimizerName } from "../optimizer/optimizers.js";
+import type { PartitionLevel } from "../peft/partition.js";
 import type { PerturbationName } from "../perturbation/perturbations.js";
+import type { SubspaceName } from "../perturbation/subspace.js";
 import type { ScheduleKind } from "../train/schedule.js";
 
 /** Which rows, and how each becomes an example: a named task, an own template, or a format. Exactly one of the three. */
@@ -28,6 +32,8 @@ export type MethodChoice =
       readonly alpha?: number | undefined;
       /** Module names (`q_proj`) or `"all-linear"`. Default q_proj and v_proj, as PEFT does. */
       readonly targets?: readonly string[] | "all-linear" | undefined;
+      /** LoRA-FA: A stays as it starts, B alone is trained. Default false. */
+      readonly freezeA?: boolean | undefined;
       readonly layers?: LayerRange | undefined;
     }
   | { readonly kind: "full"; readonly layers?: LayerRange | undefined };
@@ -38,16 +44,35 @@ export type MethodChoice =
  */
 export type LayerRange = readonly [first: number, last: number];
 
-export interface OptimizerChoice {
-  readonly name: OptimizerName;
+/** What a run says of its optimizer. */
+export interface OptimizerSettings {
+  /** Default: `mezo`, or the one of the run that is gone on with. */
+  readonly name?: OptimizerName | undefined;
   readonly learningRate?: number | undefined;
   /** Perturbation radius ε. */
   readonly epsilon?: number | undefined;
   readonly perturbation?: PerturbationName | undefined;
   /** Directions averaged a step. Default 1. */
   readonly queries?: number | undefined;
-  /** The optimizer's own hyperparameters: `weightDecay`, HiZOO's `smoothing`. */
+  /** Where directions lie, with its hyperparameters among the others. Default: the optimizer's own, mostly `dense`. */
+  readonly subspace?: SubspaceName | undefined;
+  /** The mask of the subspace `stored`: a safetensors file of element numbers by tensor. */
+  readonly mask?: string | undefined;
+  /** Default: the optimizer's own, mostly `two-sided`. */
+  readonly estimator?: EstimatorName | undefined;
+  /** Estimates and updates block by block, blocks being a transformer's, their halves, or single matrices. */
+  readonly blocks?: PartitionLevel | undefined;
+  /** Whether a block's update is made before the next block is looked at (the default), or after the last. */
+  readonly sweep?: "gauss-seidel" | "jacobi" | undefined;
+  /** Training rows that an anchored estimate (MeZO-SVRG) looks at. Default 512. */
+  readonly anchorRows?: number | undefined;
+  /** The optimizer's own hyperparameters and the common ones: `weightDecay`, `momentum`, HiZOO's `smoothing`. */
   readonly hyperparameters?: Readonly<Record<string, number>> | undefined;
+}
+
+/** An optimizer of its own name. */
+export interface OptimizerChoice extends OptimizerSettings {
+  readonly name: OptimizerName;
 }
 
 export interface LoadOptions {
@@ -74,7 +99,12 @@ export interface RuntimeChoice {
 export interface FinetuneOptions extends DataChoice {
   readonly method?: MethodChoice | undefined;
   readonly quantize?: Quantize | undefined;
-  readonly optimizer?: OptimizerChoice | undefined;
+  readonly optimizer?: OptimizerSettings | undefined;
+  /**
+   * What training makes small: the task's loss (the default), a metric that need not be smooth, negated (`accuracy`, `f1`), or any function of
+   * the answers on a step's rows.
+   */
+  readonly objective?: "loss" | MetricName | Metric | undefined;
   /** Default 1,000. */
   readonly steps?: number | undefined;
   /** Rows a step. Default 16. */
@@ -111,6 +141,29 @@ export interface FinetuneOptions extends DataChoice {
   readonly resume?: boolean | undefined;
   /** Stops cleanly after the current step. */
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface MinimizeOptions {
+  readonly optimizer: OptimizerChoice;
+  /** Default 100. */
+  readonly steps?: number | undefined;
+  readonly seed?: number | undefined;
+  readonly schedule?: ScheduleKind | undefined;
+  readonly warmup?: number | undefined;
+  /** The variables as a matrix, for optimizers that look at rows and columns. Default: a vector. */
+  readonly shape?: readonly number[] | undefined;
+  /** Perturbed in copies (the default), or in place as a model's own weights are, which rounds. */
+  readonly placement?: "copies" | "in-place" | undefined;
+  /** Told each step: x is a copy. */
+  readonly onStep?: ((step: { step: number; x: Float32Array; loss: number; evaluations: number }) => void) | undefined;
+}
+
+export interface MinimizeResult {
+  readonly x: Float32Array;
+  /** Times that the function was called. */
+  readonly evaluations: number;
+  /** Mean of the values that each step looked at. */
+  readonly losses: readonly number[];
 }
 
 export interface StepEvent {

@@ -91,6 +91,9 @@ export const startEngine = async (make: () => Promise<EngineParts>): Promise<Eng
       return evaluate(request);
     },
     update: typed("update"),
+    refresh: typed("refresh"),
+    resume: typed("resume"),
+    fold: typed("fold"),
     replay: typed("replay"),
     rewind: typed("rewind"),
     held: typed("held"),

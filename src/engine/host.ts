@@ -1,20 +1,15 @@
 import { performance } from "node:perf_hooks";
 import type { Point } from "../estimator/estimator.js";
 import { floatsOf, type Slab } from "../kernels/arena.js";
-import { createKernelPool } from "../kernels/pool.js";
 import { repeated, tokensOf } from "./feeds.js";
-import { layOut } from "./memory.js";
 import { HIDDEN } from "./plan.js";
 import { createPrefixCache } from "./prefix-cache.js";
 import type { Calls, EnginePlan, Run } from "./protocol.js";
 import { openSessions } from "./sessions.js";
-import { inCopies, inPlace } from "./trainables.js";
+import { openVariables } from "./variables.js";
 
 /** The graph of what comes before the first block that is trained. */
 const PREFIX = "prefix";
-/** Perturbed copies that there is room for. */
-const MOST_POINTS = 8;
-
 /** Items in order, `size` at a time. */
 const groupsOf = <T>(items: readonly T[], size: number): readonly (readonly T[])[] =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
@@ -24,25 +19,13 @@ const groupsOf = <T>(items: readonly T[], size: number): readonly (readonly T[])
  * since the runtime blocks the thread for the whole length of a run.
  */
 export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close: () => Promise<void> }> => {
-  const { program, prefix } = plan;
-  const copies = plan.placement === "in-place" ? 0 : plan.residents.some(({ several }) => several) ? MOST_POINTS : 1;
-  const { weights, slots, rewind } = layOut(plan, copies);
+  const { training, prefix } = plan;
+  const variables = openVariables(plan);
+  const { memory, trainables, cored } = variables;
+  const { weights, slots } = memory;
+  const states = training?.program.states ?? [];
   const sessions = openSessions(plan);
   if (prefix !== undefined) await sessions.load(PREFIX, prefix.graph);
-
-  const stateNames = Object.keys(program?.states ?? {});
-  const pool =
-    program === undefined
-      ? undefined
-      : createKernelPool(plan.threads, {
-          distribution: program.distribution,
-          direction: program.direction,
-          apply: program.rule,
-          states: stateNames,
-        });
-  const exempt = program?.exempt ?? {};
-  const trainables =
-    pool === undefined ? undefined : copies > 0 ? inCopies(slots, pool, exempt, copies) : inPlace(slots, pool, exempt);
 
   let walkSeconds = 0;
   const timed = <T>(work: () => T): T => {
@@ -68,15 +51,23 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     return { ...feeds, [HIDDEN]: { data, dims: [data.length / prefix.width, prefix.width] } };
   };
 
+  /** What a run changes: weights, states, and what a core was folded into. */
   const stored = new Map<string, { shape: readonly number[]; slab: Slab }>(
-    slots.flatMap((slot) => [
-      [slot.name, { shape: slot.shape, slab: slot.weight }] as const,
-      ...slot.states.map((slab, i) => [`${slot.name}#${stateNames[i]}`, { shape: slot.shape, slab }] as const),
+    slots.flatMap(({ name, shape, tensor }) => [
+      [name, { shape, slab: tensor.weight }] as const,
+      ...tensor.states.map((slab, i) => {
+        const isElements = tensor.layouts[i]?.kind === "element";
+        return [`${name}#${states[i]}`, { shape: isElements ? shape : [slab.length], slab }] as const;
+      }),
     ]),
   );
-  const find = (name: string) => {
-    const found = stored.get(name);
-    if (found === undefined) throw new Error(`no trainable tensor ${name}`);
+  for (const { base, rows, columns } of plan.cored?.matrices ?? []) {
+    const slab = weights.get(base);
+    if (slab !== undefined) stored.set(base, { shape: [rows, columns], slab });
+  }
+  const find = (name: string): Slab => {
+    const found = stored.get(name)?.slab ?? weights.get(name);
+    if (found === undefined) throw new Error(`no tensor ${name} in the engine`);
     return found;
   };
 
@@ -116,26 +107,28 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
       }
       return outputs;
     },
-    async update({ update, scalars }) {
-      timed(() => trainables?.update(update, scalars));
+    async update(call) {
+      timed(() => trainables?.update(call));
     },
     async replay(moves) {
-      timed(() => {
-        for (const move of moves) {
-          if ("visit" in move) for (const point of move.visit) trainables?.visit(point);
-          else trainables?.update(move.update, move.scalars);
-        }
-        trainables?.settle();
-      });
+      timed(() => variables.replay(moves));
+    },
+    async refresh(step) {
+      timed(() => cored?.refresh(step));
+    },
+    async resume(step) {
+      cored?.resume(step);
+    },
+    async fold() {
+      timed(() => cored?.fold());
     },
     async rewind() {
-      trainables?.forget();
-      rewind();
+      variables.rewind();
     },
     held: async () => [...stored].map(([name, { shape }]) => ({ name, shape })),
     async read({ name, start, count, into }) {
       timed(() => trainables?.settle());
-      const values = floatsOf(find(name).slab).subarray(start, start + count);
+      const values = floatsOf(find(name)).subarray(start, start + count);
       if (into === undefined || into.byteLength < values.byteLength) return values.slice();
       const out = new Float32Array(into, 0, values.length);
       out.set(values);
@@ -143,7 +136,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     },
     async write({ name, start, data }) {
       timed(() => trainables?.settle());
-      floatsOf(find(name).slab).set(data, start);
+      floatsOf(find(name)).set(data, start);
     },
     walkSeconds: async () => walkSeconds,
   };
@@ -151,7 +144,7 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
     calls,
     async close() {
       await sessions.close();
-      await pool?.close();
+      await variables.pool?.close();
       cache.close();
     },
   };

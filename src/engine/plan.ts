@@ -6,8 +6,8 @@ import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
 import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
-import { type Method, POINTS } from "../peft/method.js";
-import type { Resident } from "./protocol.js";
+import { type Method, POINTS, type Trainable } from "../peft/method.js";
+import type { Resident, Trained } from "./protocol.js";
 
 /** The runtime maps a tensor where it lies if the file holds it as the graph wants it: fp32, aligned, rows in order. */
 const isMappable = (source: TensorSource): boolean =>
@@ -56,7 +56,8 @@ export const buildForward = (options: {
   matrices: ReadonlyMap<string, BlockMatrix>;
   extent: Extent;
   method: Method;
-  trainable: boolean;
+  /** What training needs to know of a trainable tensor; absent where nothing is trained. */
+  trained?: (tensor: Trainable) => Trained;
   seed: bigint;
   adapter?: ReadonlyMap<string, TensorSource>;
 }): Forward => {
@@ -78,6 +79,9 @@ export const buildForward = (options: {
 
   const locationOf = (file: string): string => relative(folder, file).split(sep).join("/");
   const trainables = new Map(method.tensors.map((tensor) => [tensor.name, tensor]));
+  const own = new Map([...trainables, ...(method.frozen ?? []).map((tensor) => [tensor.name, tensor] as const)]);
+  /** Tensors that move by what is added to copies of them. */
+  const cored = new Set(method.cored?.bySide === false ? method.cored.matrices.map(({ base }) => base) : []);
   const parameters = new Map(family.parameters.map((parameter): [string, Parameter] => [parameter.name, parameter]));
   const sourceOf = (name: string): TensorSource => {
     const source = adapter?.get(name) ?? weights.get(name);
@@ -86,32 +90,42 @@ export const buildForward = (options: {
   };
   // Side paths know how to meet each point's tokens; the model's own layers have one weight for all.
   const several = method.placement === "copies" && method.attach !== undefined;
+  const residentOf = (tensor: Trainable): Resident => {
+    const { name, shape, initial } = tensor;
+    const saved = adapter?.get(name);
+    const from =
+      saved !== undefined || initial.kind === "weights"
+        ? ({ kind: "source", source: sourceOf(name) } as const)
+        : initial.kind === "uniform"
+          ? ({ ...initial, seed } as const)
+          : initial;
+    const isTrained = trainables.has(name);
+    const trained = isTrained ? options.trained?.(tensor) : undefined;
+    const copied = !isTrained && cored.has(name);
+    return {
+      ...{ name, shape, from, copied },
+      several: several && (isTrained || copied),
+      ...(trained === undefined ? {} : { trained }),
+    };
+  };
   const trainable = (name: string): Value =>
     once(name, () => {
-      const tensor = trainables.get(name);
-      if (tensor === undefined) throw new Error(`no trainable tensor ${name}`);
-      const { shape, initial } = tensor;
-      const saved = adapter?.get(name);
-      const from =
-        saved !== undefined || initial.kind === "weights"
-          ? ({ kind: "source", source: sourceOf(name) } as const)
-          : initial.kind === "uniform"
-            ? ({ ...initial, seed } as const)
-            : initial;
-      return hold({ name, shape, trainable: options.trainable, several, from });
+      const tensor = own.get(name);
+      if (tensor === undefined) throw new Error(`no tensor ${name} of the method`);
+      return hold(residentOf(tensor));
     });
   const weight = (name: string): Value =>
     once(name, () => {
-      if (trainables.has(name)) return trainable(name);
+      if (own.has(name)) return trainable(name);
       const source = sourceOf(name);
       const shape = parameters.get(name)?.shape ?? source.shape;
       if (!isMappable(source))
-        return hold({ name, shape, trainable: false, several: false, from: { kind: "source", source } });
+        return hold({ name, shape, several: false, copied: false, from: { kind: "source", source } });
       const { offset, length } = source;
       return g.weight(name, "float32", shape, { location: locationOf(source.file), offset, length });
     });
   const matrixOf = (name: string): BlockMatrix | undefined =>
-    trainables.has(name) || adapter?.has(name) ? undefined : matrices.get(name);
+    own.has(name) || adapter?.has(name) ? undefined : matrices.get(name);
   const sizeOf = (name: string): readonly [rows: number, columns: number] => {
     const [rows = 0, columns = 0] = parameters.get(name)?.shape ?? [];
     return [rows, columns];
@@ -126,8 +140,10 @@ export const buildForward = (options: {
   ): Value => once(name, () => g.weight(name, dtype, shape, { location: locationOf(file), offset, length }));
   const rows = (name: string, indices: Value): Value => {
     const matrix = matrixOf(name);
-    if (matrix === undefined || matrix.minima !== undefined)
-      return g.op("Gather", [weight(name), indices], {}, `${name}.rows`);
+    if (matrix === undefined || matrix.minima !== undefined) {
+      const taken = g.op("Gather", [weight(name), indices], {}, `${name}.rows`);
+      return method.rows?.(g, name, indices, taken, trainable) ?? taken;
+    }
     const [count, width] = sizeOf(name);
     const { file, bits } = matrix;
     const table = part(`${name}.table`, file, "uint8", [count, (width * bits) / 8], matrix.blocks);
@@ -141,9 +157,14 @@ export const buildForward = (options: {
       const blocks = g.reshape(x, [-1, columns / BLOCK, BLOCK]);
       return g.op("ReduceSum", [blocks, g.constant([-1])], { keepdims: 0 }, `${x.name}.block_sums`);
     });
-  const project = (name: string, x: Value, module = name.replace(/\.weight$/, "")): Value => {
+  const product = (name: string, x: Value): Value => {
+    const module = name.replace(/\.weight$/, "");
     const matrix = matrixOf(name);
-    if (matrix === undefined) return g.op("Gemm", [x, weight(name)], { transB: 1 }, module);
+    if (matrix === undefined) {
+      const transB = parameters.get(name)?.turned === true ? 0 : 1;
+      const dense = g.op("Gemm", [x, weight(name)], { transB }, module);
+      return method.product?.(g, name, x, dense, trainable) ?? dense;
+    }
     const [outputs, inputs] = sizeOf(name);
     const { file, bits, minima, zeros } = matrix;
     const count = inputs / BLOCK;
@@ -161,10 +182,13 @@ export const buildForward = (options: {
     const least = part(`${name}.minima`, file, "float32", [outputs, count], minima);
     return g.op("Gemm", [blockSums(x, inputs), least, scaled], { transB: 1 }, module);
   };
+  const project = (name: string, x: Value, bias?: string): Value => {
+    const unbiased = product(name, x);
+    return bias === undefined ? unbiased : g.op("Add", [unbiased, weight(bias)], {}, `${bias}.added`);
+  };
   const linear = (module: string, x: Value): Value => {
     const bias = `${module}.bias`;
-    const product = project(`${module}.weight`, x);
-    const base = parameters.has(bias) ? g.op("Add", [product, weight(bias)], {}, `${module}.biased`) : product;
+    const base = project(`${module}.weight`, x, parameters.has(bias) ? bias : undefined);
     return method.attach?.(g, module, x, base, trainable) ?? base;
   };
 
@@ -175,7 +199,9 @@ export const buildForward = (options: {
     const { head, start } = extent;
     const x = start === 0 ? pieces.embed() : g.input(HIDDEN, "float32", ["T", family.width]);
     const hidden = pieces.last(blocks(pieces, x, start, family.layers));
-    g.output(headOutput(parts, head, hidden, family.headWeight), OUTPUT);
+    g.output(headOutput(parts, head, hidden, family.head), OUTPUT);
   }
+  // What the graph does not read is held all the same: cores that are added to copies.
+  for (const tensor of own.values()) if (!values.has(tensor.name)) residents.push(residentOf(tensor));
   return { graph: encodeModel(g.build()), folder, residents };
 };

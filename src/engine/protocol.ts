@@ -1,31 +1,50 @@
 import type { Point, Update } from "../estimator/estimator.js";
-import type { Expr } from "../kernels/expr.js";
+import type { Layout, Program } from "../kernels/program.js";
 import type { TensorSource } from "../model/weights.js";
 import type { Scalars } from "../optimizer/optimizer.js";
-import type { Placement } from "../peft/method.js";
-import type { Distribution } from "../random/noise.js";
+import type { Method, Placement } from "../peft/method.js";
+import type { Subspace } from "../perturbation/subspace.js";
 
 /** A tensor that lives in the engine as a plain ArrayBuffer and enters the graph as an input. */
 export interface Resident {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly trainable: boolean;
+  /** What training needs to know of it; absent where it is frozen. */
+  readonly trained?: Trained;
   /** Enters the graph as [N, …shape], perturbed copies end to end. */
   readonly several: boolean;
+  /** Is not trained itself, but moves: a core is added to copies of it. */
+  readonly copied: boolean;
   readonly from:
     | { readonly kind: "source"; readonly source: TensorSource }
     | { readonly kind: "zeros" }
     | { readonly kind: "uniform"; readonly bound: number; readonly seed: bigint };
 }
 
+/** A trainable tensor's own share of an optimizer's program. */
+export interface Trained {
+  /** Length of a row. */
+  readonly columns: number;
+  /** How each state of the program lies over it. */
+  readonly layouts: readonly Layout[];
+  /** Values that take the place of the step's scalars. */
+  readonly scalars: Scalars;
+  /** Index of its block of the model. */
+  readonly layer?: number;
+  /** Index of its block in a block-wise sweep. */
+  readonly block?: number;
+  /** The elements that may move, ascending; where the subspace is a stored mask. */
+  readonly kept?: Uint32Array;
+}
+
 /** The optimizer's arithmetic, as plain data: kernels are compiled from it where they run. */
 export interface ProgramPlan {
-  readonly distribution: Distribution;
-  readonly direction: Expr;
-  readonly rule: Readonly<Record<string, Expr>>;
-  /** Initial value of each element-shaped state. */
-  readonly states: Readonly<Record<string, number>>;
-  readonly exempt: Scalars;
+  readonly program: Program;
+  /** First value of each state, in the program's order. */
+  readonly initial: readonly number[];
+  readonly subspace: Subspace;
+  /** Noise is scaled to the sphere. */
+  readonly onSphere: boolean;
 }
 
 /** Everything an engine is made of: plain data, so that it can be posted to where it runs. */
@@ -39,7 +58,9 @@ export interface EnginePlan {
   /** Tokens of a run of several points side by side, where weights are perturbed in copies; a longer pack is run point by point. */
   readonly runTokens: number;
   /** Absent where nothing is trained. */
-  readonly program?: ProgramPlan;
+  readonly training?: ProgramPlan;
+  /** Matrices that move in a low-rank subspace, and the seed that draws their factors. */
+  readonly cored?: NonNullable<Method["cored"]> & { readonly seed: bigint };
   readonly threads: number;
   readonly device: "cpu" | "webgpu";
 }
@@ -62,6 +83,11 @@ export interface RunRow {
 export interface Feed {
   readonly data: Float32Array | Int32Array | BigInt64Array;
   readonly dims: readonly number[];
+  /**
+   * How a pack at several points, laid end to end, has it: once a point, numbers of places moved by the tokens or slots of the points before
+   * ("tokens", "slots") or as they are; or once for all ("none").
+   */
+  readonly shift?: "tokens" | "slots" | "none";
 }
 
 /** One run: which graph, and its inputs besides the resident tensors. */
@@ -73,11 +99,19 @@ export interface Run {
 }
 
 /** What a replay applies, step after step: the points a step visited and the updates it made. */
-export type Move = { readonly visit: readonly Point[] } | { readonly update: Update; readonly scalars: Scalars };
+export type Move = { readonly visit: readonly Point[] } | UpdateCall | { readonly refresh: number };
+
+export interface UpdateCall {
+  readonly update: Update;
+  readonly scalars: Scalars;
+  /** Counts from 0. */
+  readonly step: number;
+}
 
 /** A tensor that the engine holds: a trainable weight by its name, or a state of it as `name#state`. */
 export interface Held {
   readonly name: string;
+  /** A state's may be one number for many weights. */
   readonly shape: readonly number[];
 }
 
@@ -91,7 +125,13 @@ export interface Calls {
   prefetch(runs: readonly Run[]): Promise<void>;
   /** The output of every run at every point: [points][runs]. */
   evaluate(request: { points: readonly Point[]; runs: readonly Run[] }): Promise<readonly (readonly Float32Array[])[]>;
-  update(request: { update: Update; scalars: Scalars }): Promise<void>;
+  update(request: UpdateCall): Promise<void>;
+  /** At a refresh of a low-rank subspace: folds the core into the weights and draws other factors. */
+  refresh(step: number): Promise<void>;
+  /** Draws the factors that were in use after `step` steps, where weights and core were written as they were then. */
+  resume(step: number): Promise<void>;
+  /** Folds the core of a low-rank subspace into the weights, so that these are all there is. */
+  fold(): Promise<void>;
   replay(moves: readonly Move[]): Promise<void>;
   /** Back to the start of the run, bit for bit: weights as they came, optimizer states at their first values. */
   rewind(): Promise<void>;

@@ -1,6 +1,7 @@
 import { type MessagePort, workerData } from "node:worker_threads";
 import { messageOf } from "../errors.js";
-import { type Job, type Program, type Walker, wasmWalker } from "./walk.js";
+import type { Job, Program, Walker } from "./program.js";
+import { wasmWalker } from "./walk.js";
 
 /** What a kernel thread is started with. */
 export interface KernelThread {
@@ -27,7 +28,7 @@ const done = (jobs: readonly Job[]): KernelAnswer => {
   try {
     walker ??= wasmWalker(program, () => Atomics.add(signal, 1, 1));
     for (const job of jobs) walker.walk(job);
-    return { buffers: [...new Set(jobs.map(({ weight }) => weight.arena))].map(({ buffer }) => buffer) };
+    return { buffers: [...new Set(jobs.map(({ tensor }) => tensor.weight.arena))].map(({ buffer }) => buffer) };
   } catch (error) {
     return { error: messageOf(error) };
   }

@@ -3,7 +3,8 @@ import { ZerothError } from "../errors.js";
 import { workerUrl } from "../worker-url.js";
 import type { Arena } from "./arena.js";
 import type { KernelAnswer, KernelThread } from "./kernel-worker.js";
-import { type Job, type Program, wasmWalker } from "./walk.js";
+import type { Job, Program } from "./program.js";
+import { wasmWalker } from "./walk.js";
 
 /** Walks over many tensors, divided between threads. An arena is one thread's work, and bits do not depend on who does it. */
 export interface KernelPool {
@@ -33,8 +34,10 @@ const startWorker = (thread: KernelThread): Worker =>
     resourceLimits: { maxYoungGenerationSizeMb: 2 },
   });
 
-const arenasOf = (jobs: readonly Job[]): readonly Arena[] => [...new Set(jobs.map(({ weight }) => weight.arena))];
-const sizeOf = ({ weight }: Job): number => weight.length;
+const arenasOf = (jobs: readonly Job[]): readonly Arena[] => [
+  ...new Set(jobs.map(({ tensor }) => tensor.weight.arena)),
+];
+const sizeOf = ({ tensor }: Job): number => tensor.weight.length;
 
 const failed = (what: string): ZerothError =>
   new ZerothError(
@@ -45,7 +48,7 @@ const failed = (what: string): ZerothError =>
 const share = (jobs: readonly Job[], threads: number): readonly (readonly Job[])[] => {
   const arenas = arenasOf(jobs);
   return Array.from({ length: Math.min(threads, arenas.length) }, (_, thread) =>
-    jobs.filter(({ weight }) => arenas.indexOf(weight.arena) % threads === thread),
+    jobs.filter(({ tensor }) => arenas.indexOf(tensor.weight.arena) % threads === thread),
   );
 };
 

@@ -1,62 +1,11 @@
-import { type Key, tensorKey } from "../random/key.js";
-import { type Distribution, fillNoise } from "../random/noise.js";
-import { floatsOf, type Slab } from "./arena.js";
+import { floatsOf } from "./arena.js";
 import { compileRule, type Rule } from "./compile.js";
-import { add, type Expr, input, mul, scalar } from "./expr.js";
+import { accumulate, chosenLines, gather, spread } from "./layout.js";
 import { noiseWasm } from "./noise.wasm.js";
-import { type Action, checkProgram, NOISE_SLOTS, planOf, ruleOf } from "./plan.js";
-import { reference } from "./reference.js";
-
-/** Version of the arithmetic defined here and in random/: equal versions give equal bits. A journal records it. */
-export const KERNEL_VERSION = 2;
-
-/** What is compiled once a run. */
-export interface Program {
-  readonly distribution: Distribution;
-  /** z → direction; may read "z", "weight" as it is when the operation runs, and states. */
-  readonly direction: Expr;
-  /** New values of "weight" and of states; may read "weight", "g", "zz", states, and any scalars. */
-  readonly apply: Readonly<Record<string, Expr>>;
-  /** Names of the element-shaped states, in the order of `Job.states`. */
-  readonly states: readonly string[];
-}
-
-/** `scale` times the noise that `key` draws. */
-export interface Term {
-  readonly key: Key;
-  readonly scale: number;
-}
-
-/**
- * One elementwise operation: a fixed sequence of fp32 operations on each element, however tensors are cut into tiles, divided
- * between threads, and operations grouped into jobs. Scales and scalars are rounded to fp32 first; fl(·) rounds to fp32.
- * - perturb: weight ← fl(weight + fl(scale · direction(z)))
- * - update: g = Σ scaleᵢ·zᵢ, summed in order: fl(scale₀·z₀), then fl(g + fl(scaleᵢ·zᵢ)); zz = Σ scaleᵢ·fl(zᵢ·zᵢ) likewise; an empty
- *   sum is 0. Then the program's `apply`.
- */
-export type Op =
-  | { readonly kind: "perturb"; readonly key: Key; readonly scale: number }
-  | {
-      readonly kind: "update";
-      readonly gradient: readonly Term[];
-      readonly curvature: readonly Term[];
-      readonly scalars: Readonly<Record<string, number>>;
-    };
-
-/** Operations on one tensor, in place, done in one pass over its memory. */
-export interface Job {
-  /** `tensorId` of its name. */
-  readonly tensor: bigint;
-  readonly weight: Slab;
-  /** One for each of the program's states, of the weight's size and in its arena. */
-  readonly states: readonly Slab[];
-  readonly ops: readonly Op[];
-}
-
-/** Does jobs, one after another, on the calling thread. */
-export interface Walker {
-  walk(job: Job): void;
-}
+import { type Deed, NOISE_SLOTS, type Pass, planOf, ruleOf, summandOf } from "./plan.js";
+import { checkProgram, type Layout, lengthOf, type Op, type Program, type Tensor, type Walker } from "./program.js";
+import { type Streams, streamsOf, thresholdOf } from "./streams.js";
+import { emptySums, summariser } from "./summaries.js";
 
 /**
  * Elements of a tile, a multiple of 1024: few enough that its arrays stay in the processor's second cache. Tiles that stay in the
@@ -68,27 +17,44 @@ const PAGE_BYTES = 65_536;
 
 /** Elements that a noise kernel makes at once, and elements of a Philox block. */
 const layouts = { gaussian: { group: 64, block: 8 }, rademacher: { group: 1024, block: 128 } } as const;
+/** A mask draws a word an element. */
+const MASK_BLOCK = 4;
 
 type Kernel = (...args: readonly number[]) => void;
 
-/** A rule on fixed addresses with fixed scalars. */
-interface Call {
-  readonly rule: Rule;
-  readonly run: Kernel;
-  /** The first is the number of elements. */
-  readonly args: number[];
-  /** Noise to be drawn first: the index of a key, and the slot that it goes to. */
-  readonly draws: readonly { readonly key: number; readonly slot: number }[];
+/** Noise to be drawn: the index of a key, and the slot that it goes to. */
+interface Draw {
+  readonly key: number;
+  readonly slot: number;
 }
 
-const valuesOf = ({ weight, states }: Job, names: readonly string[]): readonly (readonly [string, Float32Array])[] => {
-  const slabs = [weight, ...states];
-  if (slabs.length !== names.length || slabs.some(({ length }) => length !== weight.length)) {
+type Call =
+  | {
+      readonly kind: "rule";
+      readonly rule: Rule;
+      readonly run: Kernel;
+      /** The first is the number of elements. */
+      readonly args: number[];
+      readonly draws: readonly Draw[];
+    }
+  | { readonly kind: "mark" }
+  | { readonly kind: "norm"; readonly draws: readonly Draw[]; readonly slot: number };
+
+/** A pass with everything that it calls. */
+interface PreparedPass extends Omit<Pass, "deeds"> {
+  readonly calls: readonly Call[];
+  readonly reads: ReadonlySet<string>;
+  readonly writes: ReadonlySet<string>;
+}
+
+/** Checks that a tensor has what the program needs. */
+const requireFit = ({ weight, states, layouts: given, columns }: Tensor, names: readonly string[]): void => {
+  const wanted = given.map((layout) => lengthOf(layout, weight.length, columns));
+  if (states.length !== names.length || states.some(({ length }, i) => length !== wanted[i])) {
     throw new RangeError(
-      `a job needs ${names.join(", ")}, all of one size; it has ${slabs.map(({ length }) => length)}`,
+      `a job needs ${["weight", ...names].join(", ")} of ${[weight.length, ...wanted]} elements; it has ${[weight, ...states].map(({ length }) => length)}`,
     );
   }
-  return slabs.flatMap((slab, i) => names.slice(i, i + 1).map((name) => [name, floatsOf(slab)] as const));
 };
 
 /** Remembers what lists of operations come to, for tensors of a walk share them. */
@@ -101,138 +67,230 @@ const remembering = <T>(prepare: (ops: readonly Op[]) => T): ((ops: readonly Op[
   };
 };
 
+/** A tensor's values in a walk, by name. */
+interface Held {
+  readonly name: string;
+  readonly values: Float32Array<ArrayBuffer>;
+  readonly layout: Layout;
+}
+
 /**
- * A walker on WebAssembly SIMD. Tensors of any size stream, tile by tile, through a memory of its own of less than a MiB.
+ * A walker on WebAssembly SIMD. Tensors of any size stream, tile by tile, through a memory of its own of about a MiB.
  *
  * @param tileDone called after each tile
  * @throws ZerothError when an expression of the program reads or writes a name that it cannot
  */
 export const wasmWalker = (program: Program, tileDone?: () => void): Walker => {
   checkProgram(program);
-  const { distribution, states } = program;
-  const arrays = ["weight", ...states, "g", "zz"];
-  // The first page holds the noise kernels' tables.
+  const { noise, states, reduce = {}, lines } = program;
+  const { distribution, mask } = noise;
+  const sums = Object.keys(reduce);
+  const arrays = ["weight", ...states, "g", "zz", "selected", ...sums.map(summandOf)];
+  // The first page holds the noise kernels' tables; two tiles after the noise are for their scratch, and then comes a tile's plane.
   const addresses = new Map(arrays.map((name, i) => [name, PAGE_BYTES + i * TILE_BYTES]));
   const noiseStart = PAGE_BYTES + arrays.length * TILE_BYTES;
-  const bytes = noiseStart + NOISE_SLOTS * TILE_BYTES;
-  const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / PAGE_BYTES) });
-  const tiles = new Map([...addresses].map(([name, at]) => [name, new Float32Array(memory.buffer, at, TILE)]));
+  const scratch = noiseStart + NOISE_SLOTS * TILE_BYTES;
+  const planeAt = scratch + 2 * TILE_BYTES;
+  const memory = new WebAssembly.Memory({ initial: Math.ceil((planeAt + TILE / 8) / PAGE_BYTES) });
+  const tileAt = (at: number) => new Float32Array(memory.buffer, at, TILE);
+  const tiles = new Map([...addresses].map(([name, at]) => [name, tileAt(at)]));
+  const tileOf = (name: string): Float32Array => tiles.get(name) ?? new Float32Array(0);
   const noiseAt = (slot: number): number => noiseStart + slot * TILE_BYTES;
+  const bits = new Uint32Array(memory.buffer, planeAt, TILE / 32);
 
-  const instantiate = (wasm: Uint8Array<ArrayBuffer>, name: string): Kernel =>
-    new WebAssembly.Instance(new WebAssembly.Module(wasm), { env: { memory } }).exports[name] as Kernel;
-  const draw = instantiate(new Uint8Array(Buffer.from(noiseWasm, "base64")), distribution);
+  const instantiate = (wasm: Uint8Array<ArrayBuffer>): Readonly<Record<string, Kernel>> =>
+    new WebAssembly.Instance(new WebAssembly.Module(wasm), { env: { memory } }).exports as Record<string, Kernel>;
+  const kernels = instantiate(Buffer.from(noiseWasm, "base64"));
+  const kernel = (name: string): Kernel => {
+    const found = kernels[name];
+    if (found === undefined) throw new Error(`no kernel ${name}`);
+    return found;
+  };
+  const [draw, sparsify, markPlane, screen] = [distribution, "sparsify", "mark", "screen"].map(kernel) as [
+    Kernel,
+    Kernel,
+    Kernel,
+    Kernel,
+  ];
   const layout = layouts[distribution];
+  const summarise = summariser(program);
 
   const loaded = new Map<string, { rule: Rule; run: Kernel }>();
-  const load = (action: Action) => {
+  const load = (action: Extract<Deed, { kind: "rule" }>) => {
     const known = loaded.get(action.name);
     if (known !== undefined) return known;
     const rule = compileRule(ruleOf(program, action));
-    const fresh = { rule, run: instantiate(rule.wasm, "run") };
+    const { run } = instantiate(rule.wasm);
+    if (run === undefined) throw new Error("a rule exports nothing");
+    const fresh = { rule, run };
     loaded.set(action.name, fresh);
     return fresh;
   };
 
-  const callsOf = (actions: readonly Action[]): readonly Call[] => {
+  const callsOf = (deeds: readonly Deed[]): readonly Call[] => {
     /** The key whose noise is in each slot. */
-    const held: number[] = [];
-    return actions.map((action) => {
-      const { rule, run } = load(action);
-      const { keys, scalars } = action;
-      const draws: { key: number; slot: number }[] = [];
-      for (const key of keys) {
-        if (held.includes(key)) continue;
-        // Noise that this rule does not read gives way.
+    let held: number[] = [];
+    const drawn = (keys: readonly number[]): readonly Draw[] =>
+      keys.flatMap((key) => {
+        if (held.includes(key)) return [];
+        // Noise that is not asked for gives way.
         const slot = Array.from({ length: NOISE_SLOTS }, (_, i) => i).find((i) => !keys.includes(held[i] ?? -1)) ?? 0;
         held[slot] = key;
-        draws.push({ key, slot });
+        return [{ key, slot }];
+      });
+    return deeds.map((deed): Call => {
+      if (deed.kind === "mark") {
+        // What was drawn was screened by the plane before.
+        held = [];
+        return deed;
       }
+      if (deed.kind === "norm") return { kind: "norm", draws: drawn([deed.key]), slot: held.indexOf(deed.key) };
+      const { rule, run } = load(deed);
+      const { keys, scalars } = deed;
+      const draws = drawn(keys);
       const address = (name: string): number => {
-        const noise = /^z(\d)$/.exec(name)?.[1];
-        return noise === undefined ? (addresses.get(name) ?? 0) : noiseAt(held.indexOf(keys[Number(noise)] ?? -1));
+        const of = /^z(\d)$/.exec(name)?.[1];
+        return of === undefined ? (addresses.get(name) ?? 0) : noiseAt(held.indexOf(keys[Number(of)] ?? -1));
       };
       const values = rule.scalars.map((name) => scalars[Number(name.slice(1))] ?? Number.NaN);
-      return { rule, run, draws, args: [0, ...rule.inputs.map(address), ...rule.outputs.map(address), ...values] };
+      return {
+        kind: "rule",
+        rule,
+        run,
+        draws,
+        args: [0, ...rule.inputs.map(address), ...rule.outputs.map(address), ...values],
+      };
     });
   };
   const prepare = remembering((ops) => {
-    const { keys, actions } = planOf(program, ops);
-    const calls = callsOf(actions);
-    const reads = new Set(calls.flatMap(({ rule }) => rule.inputs));
-    const writes = new Set(calls.flatMap(({ rule }) => rule.outputs));
-    return { keys, calls, reads, writes };
+    const { keys, passes } = planOf(program, ops);
+    return {
+      keys,
+      passes: passes.map(({ deeds, ...pass }): PreparedPass => {
+        const calls = callsOf(deeds);
+        const rules = calls.flatMap((call) => (call.kind === "rule" ? [call.rule] : []));
+        const marks = calls.some(({ kind }) => kind === "mark") ? ["weight"] : [];
+        return {
+          ...pass,
+          calls,
+          reads: new Set([...rules.flatMap(({ inputs }) => inputs), ...marks]),
+          writes: new Set(rules.flatMap(({ outputs }) => outputs)),
+        };
+      }),
+    };
   });
 
-  return {
-    walk(job) {
-      const { keys, calls, reads, writes } = prepare(job.ops);
-      const used = valuesOf(job, ["weight", ...states]).flatMap(([name, values]) => {
-        const tile = tiles.get(name);
-        return tile === undefined ? [] : [{ name, values, tile }];
-      });
-      const sources = used.filter(({ name }) => reads.has(name));
-      const targets = used.filter(({ name }) => writes.has(name));
-      const streams = keys.map((key) => tensorKey(key, job.tensor));
-      const { length } = job.weight;
-      for (let start = 0; start < length; start += TILE) {
-        const n = Math.min(TILE, length - start);
-        // Kernels work in whole groups: what lies past the tensor's end is computed and dropped.
-        const padded = Math.ceil(n / layout.group) * layout.group;
-        const block = start / layout.block;
-        for (const { values, tile } of sources) tile.set(values.subarray(start, start + n));
-        for (const { run, args, draws } of calls) {
-          for (const { key, slot } of draws) {
-            const [k0 = 0, k1 = 0, c2 = 0, c3 = 0] = streams[key] ?? [];
-            draw(k0, k1, c2, c3, block % 2 ** 32, Math.floor(block / 2 ** 32), padded, noiseAt(slot));
-          }
-          args[0] = n;
-          run(...args);
-        }
-        for (const { values, tile } of targets) values.set(n === TILE ? tile : tile.subarray(0, n), start);
-        tileDone?.();
-      }
-    },
+  /** Noise of a key for the elements of a tile, less what masks leave out. */
+  const fill = (streams: Streams, { key, slot }: Draw, start: number, n: number): void => {
+    const stream = streams.noise[key];
+    if (stream === undefined) return;
+    const [k0 = 0, k1 = 0, c2 = 0, c3 = 0] = stream;
+    // Kernels work in whole groups: what lies past the tensor's end is computed and dropped.
+    const padded = Math.ceil(n / layout.group) * layout.group;
+    const at = noiseAt(slot);
+    const block = start / layout.block;
+    draw(k0, k1, c2, c3, block % 2 ** 32, Math.floor(block / 2 ** 32), padded, at);
+    const masked = streams.mask[key];
+    if (mask !== undefined && masked !== undefined) {
+      const [m0 = 0, m1 = 0, m2 = 0, m3 = 0] = masked;
+      const first = start / MASK_BLOCK;
+      const groups = Math.ceil(n / 32) * 32;
+      sparsify(
+        m0,
+        m1,
+        m2,
+        m3,
+        first % 2 ** 32,
+        Math.floor(first / 2 ** 32),
+        groups,
+        at,
+        scratch,
+        thresholdOf(mask.sparsity),
+      );
+    }
+    if (noise.plane === true) screen(at, Math.ceil(n / 32) * 32, planeAt);
   };
-};
 
-/**
- * The same walks in plain TypeScript, straight from the definition of `Op`: what the kernels are tested against, and enough for
- * functions of a few variables.
- */
-export const referenceWalker = (program: Program): Walker => {
-  checkProgram(program);
-  const z = input("z");
-  const rules = {
-    perturb: reference({ weight: add(input("weight"), mul(scalar("scale"), program.direction)) }),
-    firstOfG: reference({ g: mul(scalar("scale"), z) }),
-    nextOfG: reference({ g: add(input("g"), mul(scalar("scale"), z)) }),
-    firstOfZz: reference({ zz: mul(scalar("scale"), mul(z, z)) }),
-    nextOfZz: reference({ zz: add(input("zz"), mul(scalar("scale"), mul(z, z))) }),
-    apply: reference(program.apply),
-  };
-  return {
-    walk(job) {
-      const n = job.weight.length;
-      const noise = new Float32Array(n);
-      const buffers = {
-        ...Object.fromEntries(valuesOf(job, ["weight", ...program.states])),
-        ...{ z: noise, g: new Float32Array(n), zz: new Float32Array(n) },
-      };
-      const withNoise = ({ key, scale }: Term, rule: ReturnType<typeof reference>): void => {
-        fillNoise(program.distribution, tensorKey(key, job.tensor), 0, noise);
-        rule(n, buffers, { scale });
-      };
-      for (const op of job.ops) {
-        if (op.kind === "perturb") withNoise(op, rules.perturb);
-        else {
-          buffers.g.fill(0);
-          buffers.zz.fill(0);
-          for (const [i, term] of op.gradient.entries()) withNoise(term, i === 0 ? rules.firstOfG : rules.nextOfG);
-          for (const [i, term] of op.curvature.entries()) withNoise(term, i === 0 ? rules.firstOfZz : rules.nextOfZz);
-          rules.apply(n, buffers, op.scalars);
+  const walkPass = (tensor: Tensor, pass: PreparedPass, streams: Streams, held: readonly Held[]): void => {
+    const { weight, columns, id, plane } = tensor;
+    const { length } = weight;
+    const { calls, reads, writes, lines: choice, summed } = pass;
+    const chosen = new Map(
+      held.flatMap(({ name, layout: own, values }) => {
+        if (own.kind !== "lines" || choice === undefined || lines === undefined) return [];
+        if (choice.zero) values.fill(0);
+        return [[name, chosenLines(own, length, columns, id, { seed: lines.seed, step: choice.chosenAt })] as const];
+      }),
+    );
+    const lined = held.find(({ layout: own }) => own.kind === "lines");
+    const ones = lined?.layout.kind === "lines" ? new Float32Array(lined.values.length).fill(1) : undefined;
+    const sources = held.filter(({ name }) => reads.has(name));
+    const targets = held.filter(({ name }) => writes.has(name));
+    const totals = summed === undefined ? new Map<string, Float64Array>() : emptySums(program, tensor);
+    const layoutOf = (state: string): Layout => held.find(({ name }) => name === state)?.layout ?? { kind: "element" };
+    const planeBits = plane === undefined ? undefined : new Uint32Array(plane.arena.buffer, plane.offset, plane.length);
+    const total = tensor.total && new Float64Array(tensor.total.arena.buffer, tensor.total.offset, 2);
+    if (calls.some(({ kind }) => kind === "norm")) total?.fill(0);
+
+    for (let start = 0; start < length; start += TILE) {
+      const n = Math.min(TILE, length - start);
+      for (const { name, values, layout: own } of sources)
+        spread(own, values, start, columns, tileOf(name).subarray(0, n), chosen.get(name));
+      if (reads.has("selected") && lined !== undefined && ones !== undefined)
+        spread(lined.layout, ones, start, columns, tileOf("selected").subarray(0, n), chosen.get(lined.name));
+      const word = start / 32;
+      const words = Math.ceil(n / 32);
+      if (planeBits !== undefined) bits.set(planeBits.subarray(word, word + words));
+      for (const call of calls) {
+        if (call.kind === "mark") {
+          markPlane(addresses.get("weight") ?? 0, words * 32, planeAt, tensor.threshold ?? Number.NaN);
+          planeBits?.set(bits.subarray(0, words), word);
+          continue;
+        }
+        for (const drawn of call.draws) fill(streams, drawn, start, n);
+        if (call.kind === "rule") {
+          call.args[0] = n;
+          call.run(...call.args);
+        } else if (total !== undefined) {
+          const drawn = new Float32Array(memory.buffer, noiseAt(call.slot), n);
+          let [sum = 0, count = 0] = total;
+          for (let i = 0; i < n; i++) {
+            const value = drawn[i] ?? 0;
+            sum += value * value;
+            if (value !== 0) count++;
+          }
+          total.set([sum, count]);
         }
       }
+      for (const { name, values, layout: own } of targets) {
+        const tile = tileOf(name);
+        const lineOf = chosen.get(name);
+        if (own.kind === "lines" && lineOf !== undefined)
+          gather(own, tile.subarray(0, n), start, columns, values, lineOf);
+        else values.set(n === TILE ? tile : tile.subarray(0, n), start);
+      }
+      for (const [name, sum] of totals) {
+        const like = reduce[name]?.like ?? "";
+        accumulate(layoutOf(like), tileOf(summandOf(name)).subarray(0, n), start, columns, sum);
+      }
+      tileDone?.();
+    }
+    if (summed !== undefined) summarise(tensor, totals, summed);
+  };
+
+  return {
+    walk({ tensor, ops }) {
+      requireFit(tensor, states);
+      const { keys, passes } = prepare(ops);
+      const streams = streamsOf(noise, keys, tensor.id);
+      const held: Held[] = [
+        { name: "weight", values: floatsOf(tensor.weight), layout: { kind: "element" } },
+        ...states.flatMap((name, i) => {
+          const [slab, own] = [tensor.states[i], tensor.layouts[i]];
+          return slab === undefined || own === undefined ? [] : [{ name, values: floatsOf(slab), layout: own }];
+        }),
+      ];
+      for (const pass of passes) walkPass(tensor, pass, streams, held);
     },
   };
 };

@@ -1,5 +1,5 @@
 import type { Pack } from "../batch/pack.js";
-import { cellOf, type Objective } from "./objective.js";
+import { cellOf, meanOf, type Objective, type Share } from "./objective.js";
 
 /** log Σ exp(xᵢ), without overflow. */
 export const logSumExp = (values: Float64Array): number => {
@@ -40,18 +40,17 @@ export const probabilities = (scores: Float64Array): Float64Array => {
   return scores.map((score) => Math.exp(score - normaliser));
 };
 
-/** Classification: cross-entropy of the right option over the options' scores, mean over rows (nats). */
-export const classification: Objective = {
-  name: "classification",
-  head: "auto",
-  share(pack, output) {
-    const scores = optionScores(pack, output);
-    const total = pack.trees.reduce((sum, tree, t) => {
-      const own = scores[t] ?? new Float64Array(0);
-      const right = own[tree.label];
-      if (right === undefined) throw new RangeError(`line ${tree.line}: label ${tree.label} of ${own.length} options`);
-      return sum + logSumExp(own) - right;
-    }, 0);
-    return { total, weight: pack.trees.length };
-  },
+/** Cross-entropy of the right option over the options' scores, summed over a pack's rows. */
+const optionLosses: Share = (pack, output) => {
+  const scores = optionScores(pack, output);
+  const total = pack.trees.reduce((sum, tree, t) => {
+    const own = scores[t] ?? new Float64Array(0);
+    const right = own[tree.label];
+    if (right === undefined) throw new RangeError(`line ${tree.line}: label ${tree.label} of ${own.length} options`);
+    return sum + logSumExp(own) - right;
+  }, 0);
+  return { total, weight: pack.trees.length };
 };
+
+/** Classification: cross-entropy of the right option over the options' scores, mean over rows (nats). */
+export const classification: Objective = { name: "classification", head: "auto", loss: meanOf(optionLosses) };

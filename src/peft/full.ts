@@ -6,5 +6,9 @@ export const fullMethod = (parameters: readonly Parameter[]): Method => ({
   kind: "full",
   placement: "in-place",
   firstLayer: firstLayerOf(parameters),
-  tensors: parameters.map(({ name, shape }) => ({ name, shape, initial: { kind: "weights" } })),
+  tensors: parameters.map(({ name, shape, layer, turned }) => ({
+    ...{ name, shape, initial: { kind: "weights" } },
+    ...(layer === undefined ? {} : { layer }),
+    ...(turned === undefined ? {} : { turned }),
+  })),
 });

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
+import type { Value } from "../graph/ir.js";
 import type { Parameter } from "../model/family.js";
-import { firstLayerOf, type Method, moduleOf, POINTS } from "./method.js";
+import { firstLayerOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
 
 /** A regular expression that compiles; PEFT's are Python's, whose common part is JavaScript's too. */
 const pattern = z.string().refine((source) => {
@@ -31,7 +32,8 @@ export const loraConfig = z.looseObject({
   bias: z.literal("none").nullish(),
   use_dora: z.literal(false).nullish(),
   lora_bias: z.literal(false).nullish(),
-  fan_in_fan_out: z.literal(false).nullish(),
+  /** How the base keeps its weights, which the family knows. */
+  fan_in_fan_out: z.boolean().nullish(),
   modules_to_save: unused,
   layer_replication: unused,
   trainable_token_indices: unused,
@@ -39,9 +41,6 @@ export const loraConfig = z.looseObject({
   alora_invocation_tokens: unused,
 });
 export type LoraConfig = z.infer<typeof loraConfig>;
-
-/** PEFT's default for Llama and its relatives. */
-export const DEFAULT_TARGETS: readonly string[] = ["q_proj", "v_proj"];
 
 /** PEFT's names of a module's two matrices: A is [rank, inputs], B is [outputs, rank]. */
 export const loraNames = (module: string): { a: string; b: string } => ({
@@ -63,6 +62,8 @@ export interface LoraModule {
   readonly layer: number;
   readonly inputs: number;
   readonly outputs: number;
+  /** The base's weight is [inputs, outputs]. */
+  readonly turned: boolean;
   readonly rank: number;
   readonly scale: number;
 }
@@ -77,10 +78,15 @@ const linears = (parameters: readonly Parameter[]) =>
 
 /**
  * The modules that a configuration adapts.
+ * @param defaults those of the family, where the configuration names none
  * @throws ZerothError when a target matches no linear layer of the model; the message lists those there are
  */
-export const loraModules = (config: LoraConfig, parameters: readonly Parameter[]): readonly LoraModule[] => {
-  const targets = config.target_modules ?? DEFAULT_TARGETS;
+export const loraModules = (
+  config: LoraConfig,
+  parameters: readonly Parameter[],
+  defaults: readonly string[] = [],
+): readonly LoraModule[] => {
+  const targets = config.target_modules ?? defaults;
   const all = linears(parameters);
   const matches = (module: string): boolean => {
     if (targets === "all-linear") return true;
@@ -105,38 +111,47 @@ export const loraModules = (config: LoraConfig, parameters: readonly Parameter[]
       const module = moduleOf(parameter);
       const rank = byPattern(config.rank_pattern, module) ?? config.r;
       const alpha = byPattern(config.alpha_pattern, module) ?? config.lora_alpha;
-      const [outputs = 0, inputs = 0] = parameter.shape;
-      const { layer = 0 } = parameter;
-      return { module, layer, inputs, outputs, rank, scale: alpha / (config.use_rslora ? Math.sqrt(rank) : rank) };
+      const { layer = 0, turned = false, shape } = parameter;
+      const [outputs = 0, inputs = 0] = turned ? [...shape].reverse() : shape;
+      const scale = alpha / (config.use_rslora ? Math.sqrt(rank) : rank);
+      return { module, layer, inputs, outputs, turned, rank, scale };
     });
 };
 
 /**
  * LoRA (arXiv 2106.09685). A starts Kaiming-uniform with a = √5, which is uniform on ±1/√inputs, and B at zero, as PEFT
  * starts them, so step 0 is the base model exactly.
+ *
+ * @param freezeA LoRA-FA (arXiv 2308.03303): A stays as it starts, and B alone is trained
  */
-export const loraMethod = (modules: readonly LoraModule[]): Method => {
+export const loraMethod = (modules: readonly LoraModule[], freezeA = false): Method => {
   const byName = new Map(modules.map((module) => [module.module, module]));
+  const pairs = modules.flatMap(({ module, inputs, outputs, rank, layer }) => {
+    const names = loraNames(module);
+    return [
+      { name: names.a, shape: [rank, inputs], initial: { kind: "uniform", bound: 1 / Math.sqrt(inputs) }, layer },
+      { name: names.b, shape: [outputs, rank], initial: { kind: "zeros" }, layer },
+    ] satisfies readonly Trainable[];
+  });
+  const isA = ({ name }: Trainable): boolean => name.endsWith(".lora_A.weight");
   return {
     kind: "lora",
     placement: "copies",
     firstLayer: firstLayerOf(modules),
-    tensors: modules.flatMap(({ module, inputs, outputs, rank }) => {
-      const names = loraNames(module);
-      return [
-        { name: names.a, shape: [rank, inputs], initial: { kind: "uniform", bound: 1 / Math.sqrt(inputs) } },
-        { name: names.b, shape: [outputs, rank], initial: { kind: "zeros" } },
-      ];
-    }),
+    tensors: freezeA ? pairs.filter((tensor) => !isA(tensor)) : pairs,
+    frozen: freezeA ? pairs.filter(isA) : [],
     attach: (g, module, x, base, tensor) => {
       const adapted = byName.get(module);
       if (adapted === undefined) return base;
-      const { inputs, outputs, scale } = adapted;
+      const { inputs, outputs, rank, scale } = adapted;
       const names = loraNames(module);
-      // Each point's tokens meet its own A and B.
-      const shape = g.op("Concat", [g.size(POINTS), g.constant([-1, inputs])], { axis: 0 });
-      const points = g.op("Reshape", [x, shape]);
-      const down = g.op("FusedMatMul", [points, tensor(names.a)], { transB: 1 }, `${module}.lora_A`);
+      /** Each point's tokens apart, to meet its own matrices. */
+      const apart = (value: Value, width: number): Value =>
+        g.op("Reshape", [value, g.op("Concat", [g.size(POINTS), g.constant([-1, width])], { axis: 0 })]);
+      const at = `${module}.lora_A`;
+      const down = freezeA
+        ? apart(g.op("Gemm", [x, tensor(names.a)], { transB: 1 }, at), rank)
+        : g.op("FusedMatMul", [apart(x, inputs), tensor(names.a)], { transB: 1 }, at);
       const alpha = { float: scale };
       const up = g.op("FusedMatMul", [down, tensor(names.b)], { transB: 1, alpha }, `${module}.lora_B`);
       return g.op("Add", [base, g.reshape(up, [-1, outputs])], {}, `${module}.adapted`);
@@ -144,9 +159,10 @@ export const loraMethod = (modules: readonly LoraModule[]): Method => {
   };
 };
 
-/** W + scale·B·A, products summed in float64 and rounded once. `weight` is [outputs, inputs] and is changed in place. */
+/** W + scale·B·A, products summed in float64 and rounded once. `weight` is the base's, and is changed in place. */
 export const mergeLora = (weight: Float32Array, a: Float32Array, b: Float32Array, module: LoraModule): void => {
-  const { inputs, outputs, rank, scale } = module;
+  const { inputs, outputs, turned, rank, scale } = module;
+  const [across, down] = turned ? [outputs, 1] : [1, inputs];
   const row = new Float64Array(inputs);
   for (let o = 0; o < outputs; o++) {
     row.fill(0);
@@ -155,7 +171,9 @@ export const mergeLora = (weight: Float32Array, a: Float32Array, b: Float32Array
       const from = r * inputs;
       for (let i = 0; i < inputs; i++) row[i] = (row[i] ?? 0) + factor * (a[from + i] ?? 0);
     }
-    const to = o * inputs;
-    for (let i = 0; i < inputs; i++) weight[to + i] = (weight[to + i] ?? 0) + (row[i] ?? 0);
+    for (let i = 0; i < inputs; i++) {
+      const to = o * down + i * across;
+      weight[to] = (weight[to] ?? 0) + (row[i] ?? 0);
+    }
   }
 };

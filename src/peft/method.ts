@@ -1,6 +1,8 @@
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import type { Parameter } from "../model/family.js";
+import type { LowRank } from "../perturbation/subspace.js";
+import type { Cored } from "./cores.js";
 
 /** How a trainable tensor starts. */
 export type Initial =
@@ -14,6 +16,12 @@ export interface Trainable {
   readonly name: string;
   readonly shape: readonly number[];
   readonly initial: Initial;
+  /** Index of its block of the model; absent for embeddings, the last norm and the head. */
+  readonly layer?: number;
+  /** It is a linear layer's weight, [inputs, outputs]. */
+  readonly turned?: boolean;
+  /** The rank of a low-rank subspace's core. */
+  readonly core?: number;
 }
 
 /**
@@ -32,11 +40,19 @@ export interface Method {
   /** The first block that it changes; what comes before is the same at every point of a step. */
   readonly firstLayer: number;
   readonly tensors: readonly Trainable[];
+  /** Tensors of its own that are not trained: they start as the others do, and are saved with them. */
+  readonly frozen?: readonly Trainable[];
   /**
    * Adds the side path of linear layer `module` to its output `base` [N·T, outputs]; `tensor` gives the method's own tensors, [N, …].
    * Absent where a method only trains what is there.
    */
   readonly attach?: (g: Builder, module: string, x: Value, base: Value, tensor: (name: string) => Value) => Value;
+  /** Adds to the product of x and a matrix of the model, [T, rows]. */
+  readonly product?: (g: Builder, name: string, x: Value, beside: Value, tensor: (name: string) => Value) => Value;
+  /** Adds to rows of a matrix of the model, [P, columns]. */
+  readonly rows?: (g: Builder, name: string, indices: Value, beside: Value, tensor: (name: string) => Value) => Value;
+  /** Matrices that move in a low-rank subspace; `bySide` where the graph has side paths for them. */
+  readonly cored?: { readonly subspace: LowRank; readonly matrices: readonly Cored[]; readonly bySide: boolean };
 }
 
 /** A linear layer's module path from its weight's name. */

@@ -20,13 +20,13 @@ async function* encoded(values: ReturnType<Reader>, dtype: WritableEncoding): As
 /** The configuration of an adapter as PEFT writes it, keys sorted: equal adapters give equal bytes. */
 const peftConfig = (
   base: string,
-  { rank, alpha, layers }: AdapterSettings,
+  { rank, alpha, layers, turned, task }: AdapterSettings,
   targets: readonly string[],
 ): Readonly<Record<string, unknown>> => ({
   alpha_pattern: {},
   base_model_name_or_path: base,
   bias: "none",
-  fan_in_fan_out: false,
+  fan_in_fan_out: turned,
   inference_mode: true,
   init_lora_weights: true,
   layers_pattern: null,
@@ -40,7 +40,7 @@ const peftConfig = (
   rank_pattern: {},
   revision: null,
   target_modules: [...targets].sort(),
-  task_type: "CAUSAL_LM",
+  task_type: task,
   use_dora: false,
   use_rslora: false,
 });
@@ -56,6 +56,9 @@ export interface AdapterSettings {
   /** As they were given: `q_proj`, or one layer's path. */
   readonly targets: readonly string[] | "all-linear";
   readonly layers: LayerRange | null;
+  /** The base keeps its linear weights [inputs, outputs]. */
+  readonly turned: boolean;
+  readonly task: "CAUSAL_LM" | "SEQ_CLS" | null;
 }
 
 /** Writes a LoRA adapter in PEFT's layout. */

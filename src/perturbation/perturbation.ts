@@ -1,16 +1,11 @@
-import { type Expr, input } from "../kernels/expr.js";
 import type { Distribution } from "../random/noise.js";
 
 /**
- * How a key becomes a direction: noise z of a distribution, shaped elementwise. The direction is never stored; kernels
- * regenerate it from the key.
+ * How a key becomes noise z over the trainable tensors: mean 0, covariance I. It is never stored; kernels regenerate it from the key.
  */
 export interface Perturbation {
   readonly name: string;
   readonly distribution: Distribution;
-  /** z → direction; may read "z", and an optimizer's states by name. */
-  readonly direction: Expr;
+  /** Scaled to length √d, d the number of elements that move. */
+  readonly onSphere: boolean;
 }
-
-/** The noise itself. */
-export const unshaped: Expr = input("z");

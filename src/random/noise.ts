@@ -92,6 +92,10 @@ export const rademacherAt = (key: Uint32Array, index: number): number => {
   return wordAt(key, (index - place) / 128, place & 3) << (place >> 2) < 0 ? -1 : 1;
 };
 
+/** Whether element `index` (below 2⁵³) is under a mask: its word, one an element, is below `threshold`. */
+export const maskedAt = (key: Uint32Array, index: number, threshold: number): boolean =>
+  wordAt(key, Math.floor(index / 4), index % 4) >>> 0 < threshold;
+
 const uniform = (high: number, low: number): number => ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
 
 /** Element `index` (below 2⁵³) of numbers uniform in [0, 1), 53 bits each. */

@@ -34,17 +34,22 @@ const PLOT = WIDTH - LEFT - RIGHT;
 // Longer runs are drawn as a band: a line of more steps than pixels is a smear.
 const LONGEST_LINE = PLOT;
 
-const style = `
+/** What every picture has: a page, inks, a grid, axes, and text, light or dark as the viewer prefers. */
+export const pageStyle = `
 .page{fill:#ffffff}.ink{fill:#1f2328}.muted{fill:#636c76}.grid{stroke:#d8dee4}.axis{stroke:#9aa4af}
-.loss{stroke:#2f6fde}.loss-fill{fill:#2f6fde}.score{stroke:#d9730d}.score-fill{fill:#d9730d}
 @media (prefers-color-scheme:dark){
-.page{fill:#0d1117}.ink{fill:#e6edf3}.muted{fill:#8d96a0}.grid{stroke:#252c35}.axis{stroke:#57606a}
-.loss{stroke:#6ea8fe}.loss-fill{fill:#6ea8fe}.score{stroke:#f0a04b}.score-fill{fill:#f0a04b}}
+.page{fill:#0d1117}.ink{fill:#e6edf3}.muted{fill:#8d96a0}.grid{stroke:#252c35}.axis{stroke:#57606a}}
 text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
 .title{font-size:19px;font-weight:600}.subtitle{font-size:13px}.name,.value{font-size:13px;font-weight:600}`;
 
+const style = `${pageStyle}
+.loss{stroke:#2f6fde}.loss-fill{fill:#2f6fde}.score{stroke:#d9730d}.score-fill{fill:#d9730d}
+@media (prefers-color-scheme:dark){
+.loss{stroke:#6ea8fe}.loss-fill{fill:#6ea8fe}.score{stroke:#f0a04b}.score-fill{fill:#f0a04b}}`;
+
 const escapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-const escaped = (text: string): string =>
+/** Text as it may stand between tags and in attributes. */
+export const escaped = (text: string): string =>
   // Control characters are not allowed in XML, not even escaped.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   text.replace(/[&<>"]/g, (letter) => escapes[letter] ?? "").replace(/[\u0000-\u001f\ufffe\uffff]/g, " ");

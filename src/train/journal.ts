@@ -34,7 +34,7 @@ export interface StepRecord {
   readonly numbers: Float32Array;
 }
 
-const VERSION = 1;
+const VERSION = 2;
 const MAGIC = Uint8Array.from([..."ZEROTHJ"].map((letter) => letter.charCodeAt(0)).concat(VERSION));
 const FRAME = 9;
 const LARGEST_PAYLOAD = 2 ** 24;
@@ -52,8 +52,10 @@ const headerSchema = z.strictObject({
     /** A quick one (names, sizes, first bytes); the files' hashes follow in a frame of their own. */
     fingerprint: z.string(),
   }),
-  /** Hash of the rows, in order, as tokens. */
+  /** Hash of the file of rows. */
   data: z.string(),
+  /** Rows of an epoch. */
+  trainRows: z.int().positive(),
   /** Every option of the run, defaults filled in. */
   options: z.record(z.string(), z.unknown()),
   /** Rounds of Philox. */
@@ -431,6 +433,7 @@ export const differences = (
   const pairs: readonly (readonly [string, unknown, unknown])[] = [
     ["the base model", journaled.model.fingerprint, now.model.fingerprint],
     ["the data", journaled.data, now.data],
+    ["the rows to train on", journaled.trainRows, now.trainRows],
     ...names.map((name) => [optionName(name), journaled.options[name], now.options[name]] as const),
     ["the trainable parameters", journaled.parameters, now.parameters],
     ["the way points are visited", journaled.mode, now.mode],

@@ -4,7 +4,7 @@ import type { Run } from "../engine/protocol.js";
 import { ZerothError } from "../errors.js";
 import type { StepRecord } from "./journal.js";
 import { learningRateAt, type Schedule } from "./schedule.js";
-import { type Stepper, summaryOf, takeStep } from "./step.js";
+import { driving, lossOf, type Stepper, takeStep } from "./step.js";
 
 /** A step's rows, ready to run: one run a pack, and what the outputs say about the loss (mean over rows, float64). */
 export interface Batch {
@@ -45,8 +45,9 @@ const sinceBest = (evaluations: readonly Evaluation[]): number => {
 export interface LoopPlan {
   readonly stepper: Stepper;
   readonly schedule: Schedule;
-  /** Steps already done. */
+  /** Steps already done, and what the estimator remembers of them. */
   readonly from: number;
+  readonly memory: unknown;
   /** Evaluations already done. */
   readonly evaluations: readonly Evaluation[];
   /** Steps between evaluations; 0 for none. */
@@ -55,6 +56,8 @@ export interface LoopPlan {
   readonly patience: number;
   readonly signal: AbortSignal | undefined;
   batch(step: number): Batch;
+  /** The rows that an anchored estimator looks at, the same in every step. */
+  anchor(): Batch;
   /** Value on the dev rows, at the live weights. */
   evaluate(): Promise<{ metric: Metric; value: number }>;
   /** Makes a step's record durable. */
@@ -111,20 +114,27 @@ export async function* loop(engine: Engine, plan: LoopPlan): AsyncGenerator<Loop
 
   // A run that was killed between a step and its evaluation owes that evaluation.
   if (due(plan.from)) yield await evaluateAt(plan.from);
+  let { memory } = plan;
   for (let step = plan.from; step < schedule.steps; step++) {
     if (signal?.aborted) return "interrupted";
     if (plan.patience > 0 && sinceBest(evaluations) >= plan.patience) return "stopped early";
     const start = performance.now();
-    const batch = plan.batch(step);
-    await batch.prepare?.(engine);
+    const own = plan.batch(step);
     const learningRate = Math.fround(learningRateAt(step, schedule));
-    const record = await takeStep(stepper, step, learningRate, {
-      async losses(points) {
+    const taken = await takeStep(
+      stepper,
+      step,
+      learningRate,
+      driving(engine, async (points, rows) => {
+        const batch = rows === "anchor" ? plan.anchor() : own;
+        await batch.prepare?.(engine);
         const outputs = await engine.evaluate({ points, runs: batch.runs });
         return outputs.map((output) => batch.loss(output));
-      },
-      update: (update, scalars) => engine.update({ update, scalars }),
-    });
+      }),
+      memory,
+    );
+    const { record, gradient } = taken;
+    memory = taken.memory;
     plan.record(record);
     if (record.refused) throw refusal(record, schedule.learningRate, stepper.epsilon);
     await plan.checkpoint(step + 1);
@@ -132,7 +142,9 @@ export async function* loop(engine: Engine, plan: LoopPlan): AsyncGenerator<Loop
       type: "step",
       step: step + 1,
       steps: schedule.steps,
-      ...summaryOf(record, stepper.queries),
+      loss: lossOf(record),
+      // Coefficients carry 1/q each, so that their sum is the queries' mean.
+      projectedGradient: gradient.reduce((sum, coefficient) => sum + coefficient, 0),
       learningRate,
       secondsPerStep: (performance.now() - start) / 1000,
       rssBytes: process.memoryUsage.rss(),

@@ -16,7 +16,11 @@ export const saveSnapshot = async (engine: Engine, folder: string, step: number)
   await writeSnapshot(folder, step, tensors());
 };
 
-/** Applies the journal's steps `from` … `to` − 1 to an engine whose weights are those after `from` steps. */
+/**
+ * Applies the journal's steps `from` … `to` − 1 to an engine whose weights are those after `from` steps.
+ *
+ * @returns what the estimator remembers after them
+ */
 const replaySteps = async (
   engine: Engine,
   stepper: Stepper,
@@ -24,12 +28,15 @@ const replaySteps = async (
   from: number,
   to: number,
   onProgress: (stepsDone: number) => void = () => {},
-): Promise<void> => {
+): Promise<unknown> => {
   let moves: Move[] = [];
+  let memory = stepper.estimator.initial;
   for (const record of journal.steps) {
-    if (record.step < from) continue;
     if (record.step >= to) break;
-    moves.push(...movesOf(stepper, record));
+    const step = movesOf(stepper, record, memory);
+    memory = step.memory;
+    if (record.step < from) continue;
+    moves.push(...step.moves);
     if ((record.step - from + 1) % STRETCH === 0) {
       await engine.replay(moves);
       moves = [];
@@ -38,12 +45,14 @@ const replaySteps = async (
   }
   await engine.replay(moves);
   onProgress(to);
+  return memory;
 };
 
 /**
  * Brings a fresh engine (weights of the base, or the adapter's start) to where a run was after `to` steps: from the
  * newest snapshot that is whole and not later, then by replay; by replay alone without a folder of snapshots.
  *
+ * @returns what the estimator remembers after them
  * @throws ZerothError when the journal has fewer steps
  */
 export const restoreRun = async (
@@ -53,7 +62,7 @@ export const restoreRun = async (
   to: number,
   snapshots?: string,
   onProgress?: (stepsDone: number) => void,
-): Promise<void> => {
+): Promise<unknown> => {
   if (to > journal.stepCount) {
     throw new ZerothError(`The journal holds ${journal.stepCount} steps; step ${to} is not among them.`, {
       kind: "usage",
@@ -65,7 +74,8 @@ export const restoreRun = async (
     if (snapshot !== undefined) {
       for await (const { name, data } of readSnapshot(snapshot.path)) await engine.write({ name, start: 0, data });
       from = snapshot.step;
+      await engine.resume(from);
     }
   }
-  await replaySteps(engine, stepper, journal, from, to, onProgress);
+  return replaySteps(engine, stepper, journal, from, to, onProgress);
 };

@@ -16,7 +16,7 @@ import { restoreRun, saveSnapshot } from "./restore.js";
 import type { RunFolder } from "./run-folder.js";
 import type { Schedule } from "./schedule.js";
 import { newestSnapshot } from "./snapshot.js";
-import { type Stepper, summaryOf } from "./step.js";
+import { lossOf, type Stepper } from "./step.js";
 import { openEvents } from "./tensorboard.js";
 
 /** Walks since the last snapshot that a resume would have to repeat, in seconds. */
@@ -35,6 +35,7 @@ export interface RunPlan {
   readonly patience: number;
   readonly signal: AbortSignal | undefined;
   batch(step: number): Batch;
+  anchor(): Batch;
   /** Value on the dev rows, at the live weights. */
   evaluate(engine: Engine): Promise<{ metric: Metric; value: number }>;
   /** Looks at a fresh run's loss before the first step, and leaves the engine as it was; what is to be told. */
@@ -123,7 +124,7 @@ export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResu
   if (folder.state.kind === "empty") writer = await createJournal(paths.journal, plan.header);
   else ({ journal, writer } = reopenJournal(paths.journal));
   const from = journal?.stepCount ?? 0;
-  const losses = [...(journal?.steps ?? [])].map((record) => summaryOf(record, stepper.queries).loss);
+  const losses = [...(journal?.steps ?? [])].map(lossOf);
   const evaluations = evaluationsOf(journal);
   const seconds: number[] = [];
   const finishHash = hashInBackground(plan, journal, writer);
@@ -137,8 +138,9 @@ export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResu
   try {
     for (const message of findings) yield { type: "note", message };
     await writeFileAtomic(paths.options, `${JSON.stringify((journal?.header ?? plan.header).options, null, 2)}\n`);
+    let memory = stepper.estimator.initial;
     if (journal !== undefined && from > 0) {
-      await restoreRun(engine, stepper, journal, from, paths.snapshots);
+      memory = await restoreRun(engine, stepper, journal, from, paths.snapshots);
       writer.note({ note: "resumed", step: from, zeroth: plan.header.zeroth, runtime: plan.header.runtime });
       yield { type: "note", message: `Resumed after step ${from}: its weights were rebuilt from the journal.` };
     }
@@ -147,11 +149,13 @@ export async function* trainRun(plan: RunPlan): AsyncGenerator<RunEvent, RunResu
       stepper,
       schedule,
       from,
+      memory,
       evaluations,
       evalEvery: plan.evalEvery,
       patience: plan.patience,
       signal: plan.signal,
       batch: plan.batch,
+      anchor: plan.anchor,
       evaluate: () => plan.evaluate(engine),
       record: (record) => {
         writer.append(record);

@@ -19,8 +19,8 @@ import { noiseWarnings } from "../../src/api/doctor/warnings.js";
 import { doctor } from "../../src/api/doctor.js";
 import { openEngine } from "../../src/api/engines.js";
 import { trainingTrees } from "../../src/api/examples.js";
-import { methodOf, stepperOf } from "../../src/api/finetune.js";
 import { load, type Model } from "../../src/api/load.js";
+import { trainerOf } from "../../src/api/prepare.js";
 import { resolveSettings, said } from "../../src/api/settings.js";
 import type { DoctorOptions, DoctorProgress, DoctorReport } from "../../src/api/types.js";
 import { packs } from "../../src/batch/pack.js";
@@ -34,7 +34,7 @@ import { classification } from "../../src/objective/option.js";
 import type { Key } from "../../src/random/key.js";
 import { tensorId, tensorKey } from "../../src/random/key.js";
 import { gaussianAt } from "../../src/random/noise.js";
-import { takeStep } from "../../src/train/step.js";
+import { driving, takeStep } from "../../src/train/step.js";
 
 /* What the doctor says, against functions whose noise and slopes are known, and on the model that ships with Zeroth. */
 
@@ -176,9 +176,9 @@ beforeAll(async () => {
 /** An open engine of a run, as `finetune` has it before its first step. */
 const opened = async (options: Partial<DoctorOptions>) => {
   const settings = resolveSettings(said({ ...task, ...options }), 1);
-  const method = methodOf(model, settings);
-  const { stepper, program } = stepperOf(settings);
-  const engine = await openEngine(model, { method, program, seed: 0n, threads: 1 });
+  const training = trainerOf(model, settings, 600);
+  const { method, stepper } = training;
+  const engine = await openEngine(model, { method, training, seed: 0n, threads: 1 });
   engines.push(engine);
   return { settings, stepper, engine, batch: smallBatch(model.family, classification, treesOf(0)) };
 };
@@ -272,10 +272,8 @@ describe("the probe of learning rates", () => {
     expect(rates).toHaveLength(1);
     let promised = 0;
     for (let step = 0; step < 5; step++) {
-      const { losses } = await takeStep(stepper, step, learningRate, {
-        losses: lossesOf(engine, batch),
-        update: (update, scalars) => engine.update({ update, scalars }),
-      });
+      const driver = driving(engine, lossesOf(engine, batch));
+      const { losses } = (await takeStep(stepper, step, learningRate, driver)).record;
       promised += learningRate * ((losses[0]! - losses[1]!) / (2 * stepper.epsilon)) ** 2;
     }
     const [end = 0] = await lossesOf(engine, batch)([[]]);
@@ -392,13 +390,11 @@ describe("a report", () => {
     const batch = packs(treesOf(0, 4));
     const { runOf } = await import("../../src/engine/feeds.js");
     const { lossOf } = await import("../../src/objective/objective.js");
-    await takeStep(stepper, 0, learningRate, {
-      losses: lossesOf(engine, {
-        runs: batch.map((pack) => runOf(model.family, pack)),
-        loss: (outputs) => lossOf(classification, batch, outputs),
-      }),
-      update: (update, scalars) => engine.update({ update, scalars }),
+    const losses = lossesOf(engine, {
+      runs: batch.map((pack) => runOf(model.family, pack)),
+      loss: (outputs) => lossOf(classification, batch, outputs),
     });
+    await takeStep(stepper, 0, learningRate, driving(engine, losses));
     const after = await bits();
     /** Half to even, as the bits of an fp32 number. */
     const bfloat = (value: number) => (value + 0x7fff + ((value >>> 16) & 1)) >>> 16;

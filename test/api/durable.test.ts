@@ -1,77 +1,12 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import {
-  appendFileSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  truncateSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { appendFileSync, existsSync, readdirSync, readFileSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
+import { data, killed, place, result, seedling, small, task, tuned as tunedBy, zeroth } from "../runs.js";
 
 /*
  * Nothing is lost: runs of the model that ships with Zeroth, killed at random moments, resumed, replayed. Everything goes through
  * the built command line, as a user's run would.
  */
-
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const place = mkdtempSync(join(tmpdir(), "zeroth-durable-"));
-afterAll(() => rmSync(place, { recursive: true, force: true }));
-
-const seedling = join(root, "assets/seedling");
-const task = [
-  "--model",
-  seedling,
-  "--data",
-  join(root, "assets/quickstart"),
-  "--prompt",
-  "{text} {name} was so",
-  "--options",
-  " sad, happy",
-  "--labels",
-  "sad,happy",
-];
-const small = ["--train-rows", "40", "--dev-rows", "12", "--batch-size", "4", "--eval-every", "4"];
-
-const start = (args: readonly string[]): ChildProcess =>
-  spawn(process.execPath, [join(root, "bin/zeroth.js"), ...args], { stdio: ["ignore", "pipe", "pipe"] });
-
-const zeroth = (args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> =>
-  new Promise((resolve) => {
-    const child = start(args);
-    let out = "";
-    let err = "";
-    child.stdout?.on("data", (chunk) => {
-      out += chunk;
-    });
-    child.stderr?.on("data", (chunk) => {
-      err += chunk;
-    });
-    child.on("close", (code) => resolve({ code, out, err }));
-  });
-
-/** Starts a run and kills it (SIGKILL) when its journal has grown past `bytes`, or after `milliseconds` at the latest. */
-const killed = (args: readonly string[], out: string, bytes: number): Promise<void> =>
-  new Promise((resolve) => {
-    const child = start(args);
-    const journal = join(out, "run/journal.zj");
-    const timer = setInterval(() => {
-      if (existsSync(journal) && statSync(journal).size >= bytes) child.kill("SIGKILL");
-    }, 1);
-    child.on("close", () => {
-      clearInterval(timer);
-      resolve();
-    });
-  });
-
-const hash = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");
-const result = { lora: "adapter_model.safetensors", full: "model.safetensors" } as const;
 
 const kinds = [
   { method: "lora", optimizer: "mezo", perturbation: "gaussian", rate: "1e-3", steps: 60, kills: 12 },
@@ -96,7 +31,7 @@ for (const { method, optimizer, perturbation, rate, steps, kills } of kinds) {
     "1",
   ];
   const calm = join(place, `calm-${method}`);
-  const tuned = (out: string) => hash(join(out, result[method]));
+  const tuned = (out: string) => tunedBy(out, method);
 
   test(`${method}: killed ${kills} times and resumed, the weights are those of an undisturbed run`, {
     timeout: 240_000,
@@ -175,14 +110,11 @@ test("a run refuses to go on with other options, data or base, and says which", 
   const rate = await zeroth(["finetune", ...settings, "--learning-rate", "0.5", "--resume"]);
   expect(rate.code).toBe(1);
   expect(rate.err).toContain("--learning-rate");
-  const data = join(place, "other.jsonl");
-  appendFileSync(
-    data,
-    `${readFileSync(join(root, "assets/quickstart/train.jsonl"), "utf8").split("\n").slice(1, 90).join("\n")}\n`,
-  );
+  const otherData = join(place, "other.jsonl");
+  appendFileSync(otherData, `${readFileSync(join(data, "train.jsonl"), "utf8").split("\n").slice(1, 90).join("\n")}\n`);
   const other = await zeroth([
     "finetune",
-    ...settings.map((value, i) => (settings[i - 1] === "--data" ? data : value)),
+    ...settings.map((value, i) => (settings[i - 1] === "--data" ? otherData : value)),
     "--resume",
   ]);
   expect(other.code).toBe(1);

@@ -6,8 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { full, lora, mezo } from "../../src/api/choices.js";
 import { openEngine } from "../../src/api/engines.js";
 import { trainingTrees } from "../../src/api/examples.js";
-import { finetune, methodOf, stepperOf } from "../../src/api/finetune.js";
+import { finetune } from "../../src/api/finetune.js";
 import { load, type Model } from "../../src/api/load.js";
+import { trainerOf } from "../../src/api/prepare.js";
 import { replay } from "../../src/api/replay.js";
 import { resolveSettings } from "../../src/api/settings.js";
 import type { FinetuneOptions, MethodChoice, StepEvent } from "../../src/api/types.js";
@@ -82,9 +83,9 @@ describe.each(["lora", "full"] as const)("%s on blocks 3 to 4", (kind) => {
 
   test("computes what the uncut model computes, at any point", async () => {
     const settings = resolveSettings({ method: kind, layers, rank: 2 }, 1);
-    const method = methodOf(model, settings);
+    const training = trainerOf(model, settings, 8);
+    const { method } = training;
     expect(method.firstLayer).toBe(3);
-    const { program } = stepperOf(settings);
     const rows = (await readRows(join(asset("quickstart"), "train.jsonl"))).slice(0, 8);
     const treeAt = trainingTrees(model, templateTask(task), rows);
     const runs = packs(rows.map((_, i) => treeAt(i))).map((pack) => runOf(model.family, pack));
@@ -92,7 +93,7 @@ describe.each(["lora", "full"] as const)("%s on blocks 3 to 4", (kind) => {
     const points = [[], [{ key, scale: 1e-2 }], [{ key, scale: -1e-2 }]];
     const outputs: number[][] = [];
     for (const firstLayer of [3, 0]) {
-      const engine = await openEngine(model, { method: { ...method, firstLayer }, program, threads: 1 });
+      const engine = await openEngine(model, { method: { ...method, firstLayer }, training, threads: 1 });
       outputs.push((await engine.evaluate({ points, runs })).flatMap((row) => row.flatMap((output) => [...output])));
       await engine.close();
     }

@@ -12,6 +12,7 @@ import type { FinetuneOptions, FinetuneResult, Run, TrainEvent } from "../../src
 import { splitRows } from "../../src/data/split.js";
 import type { Engine } from "../../src/engine/engine.js";
 import { ZerothError } from "../../src/errors.js";
+import { twoSided } from "../../src/estimator/two-sided.js";
 import { readTensorSync } from "../../src/model/weights.js";
 import { mezo as mezoOptimizer } from "../../src/optimizer/mezo.js";
 import { readAdapter } from "../../src/peft/adapter.js";
@@ -98,11 +99,16 @@ const follow = async ({ losses = [1], values = [0], metric = "accuracy", plan = 
   } as unknown as Engine;
   const steps = loop(engine, {
     stepper: {
-      estimator: mezoOptimizer.estimator,
+      estimator: twoSided,
       optimizer: mezoOptimizer.configure({}),
       seed: 0n,
       epsilon: 0.25,
       queries: 1,
+      blocks: 1,
+      steps: 12,
+      batchSize: 1,
+      trainRows: 1,
+      refreshEvery: 0,
     },
     schedule: { kind: "constant", learningRate: 0.5, warmup: 0, steps: 12 },
     from: 0,
@@ -111,6 +117,8 @@ const follow = async ({ losses = [1], values = [0], metric = "accuracy", plan = 
     patience: 0,
     signal: undefined,
     batch: () => ({ runs: [], loss: () => next(losses, lossesGiven++) }),
+    anchor: () => expect.fail("no anchor is asked for"),
+    memory: undefined,
     evaluate: async () => ({ metric, value: next(values, evaluated++) }),
     record: (record) => records.push(record),
     keep: async ({ step }, best) => {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { noiseWasm } from "../../src/kernels/noise.wasm.js";
-import { fillNoise } from "../../src/random/noise.js";
+import { fillNoise, maskedAt } from "../../src/random/noise.js";
 
 type Fill = (k0: number, k1: number, c2: number, c3: number, low: number, high: number, n: number, out: number) => void;
 
@@ -63,5 +63,52 @@ describe("noise kernels", () => {
     const angle = (Math.PI / 2) * (Math.imul(word, 2_654_435_769) / 2 ** 31);
     expect(found[index - start]).toBeCloseTo(radius * Math.cos(angle), 4);
     expect(found[index - start + 4]).toBeCloseTo(radius * Math.sin(angle), 4);
+  });
+});
+
+describe("mask kernels", () => {
+  const call = (name: string, ...args: number[]) => (exports[name] as (...args: number[]) => void)(...args);
+  const ones = (n: number): Float32Array => new Float32Array(memory.buffer, OUT, n).fill(-2.5);
+
+  it("zero what a mask leaves out, from any start", () => {
+    const starts = fc.oneof(fc.nat(100), fc.integer({ min: 0, max: 2 ** 46 })).map((group) => 32 * group);
+    const thresholds = fc.oneof(word, fc.constantFrom(0, 1, 2 ** 31, 0xffff_ffff));
+    fc.assert(
+      fc.property(fc.tuple(word, word, word, word), starts, thresholds, (key, start, threshold) => {
+        const n = 96;
+        const z = ones(n);
+        const block = start / 4;
+        call("sparsify", ...key, block % 2 ** 32, Math.floor(block / 2 ** 32), n, OUT, OUT + 4 * n, threshold);
+        const stream = Uint32Array.from(key);
+        expect([...z]).toEqual(Array.from(z, (_, i) => (maskedAt(stream, start + i, threshold) ? 0 : -2.5)));
+      }),
+      { numRuns: 150, seed: 5 },
+    );
+  });
+
+  it("mark magnitudes up to a threshold, itself included, and nothing that is not a number", () => {
+    const bits = OUT + 4096;
+    const values = [0, -0, 0.5, -0.5, 0.50001, -0.50001, 1e-40, Infinity, -Infinity, Number.NaN];
+    const weights = new Float32Array(memory.buffer, OUT, 64);
+    weights.set(weights.map((_, i) => values[i % values.length]!));
+    call("mark", OUT, 64, bits, 0.5);
+    const words = new Uint32Array(memory.buffer, bits, 2);
+    const marked = Array.from({ length: 64 }, (_, i) => (words[i >> 5]! >>> (i & 31)) & 1);
+    expect(marked).toEqual(Array.from(weights, (value) => (Math.abs(value) <= 0.5 ? 1 : 0)));
+    call("mark", OUT, 64, bits, Number.NaN);
+    expect([...words]).toEqual([0, 0]);
+  });
+
+  it("zero what is not in a plane", () => {
+    fc.assert(
+      fc.property(word, word, word, (a, b, c) => {
+        const [n, bits] = [96, OUT + 4096];
+        new Uint32Array(memory.buffer, bits, 3).set([a, b, c]);
+        const z = ones(n);
+        call("screen", OUT, n, bits);
+        expect([...z]).toEqual(Array.from(z, (_, i) => (([a, b, c][i >> 5]! >>> (i & 31)) & 1 ? -2.5 : 0)));
+      }),
+      { numRuns: 50, seed: 6 },
+    );
   });
 });

@@ -6,10 +6,10 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openAdapted, openEngine } from "../../src/api/engines.js";
 import { examplesOf } from "../../src/api/examples.js";
-import { stepperOf } from "../../src/api/finetune.js";
 import { load, type Model } from "../../src/api/load.js";
 import { merge } from "../../src/api/merge.js";
 import { resolveSettings } from "../../src/api/settings.js";
+import { trainingOf } from "../../src/api/training.js";
 import { packs } from "../../src/batch/pack.js";
 import { readRows } from "../../src/data/rows.js";
 import { templateTask } from "../../src/data/template.js";
@@ -98,8 +98,12 @@ describe("what is written", () => {
     const folder = fresh();
     const { tensors } = methodOf(targets);
     const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
-    await saveAdapter(folder, model.files, tensors, { rank: 4, alpha: 6, targets, layers: null }, async (name) =>
-      wave(shapes.get(name)!, 1, name.length),
+    await saveAdapter(
+      folder,
+      model.files,
+      tensors,
+      { rank: 4, alpha: 6, targets, layers: null, turned: false, task: "CAUSAL_LM" },
+      async (name) => wave(shapes.get(name)!, 1, name.length),
     );
     return folder;
   };
@@ -175,7 +179,8 @@ describe("what it computes", () => {
   const train = (rank: number) => {
     const config = { peft_type: "LORA" as const, r: rank, lora_alpha: 16, target_modules: ["q_proj", "down_proj"] };
     const method = loraMethod(loraModules(config, model.family.parameters));
-    return { method, open: () => openEngine(model, { method, program: stepperOf(settings).program, threads: 1 }) };
+    const training = trainingOf(settings, method, model.family.layers, 1);
+    return { method, open: () => openEngine(model, { method, training, threads: 1 }) };
   };
 
   test("an untrained adapter changes no logit: A starts Kaiming-uniform, B at zero", async () => {
@@ -203,7 +208,7 @@ describe("what it computes", () => {
       folder,
       model.files,
       method.tensors,
-      { rank: 4, alpha: 16, targets: "all-linear", layers: null },
+      { rank: 4, alpha: 16, targets: "all-linear", layers: null, turned: false, task: "CAUSAL_LM" },
       (name) => engine.read({ name, start: 0, count: 2 ** 30 }),
     );
     const live = await logitsOf(engine);
@@ -331,7 +336,6 @@ describe("refuses", () => {
     ["DoRA", { ...good, use_dora: true }, "use_dora"],
     ["trained biases", { ...good, bias: "lora_only" }, "bias"],
     ["biases of B", { ...good, lora_bias: true }, "lora_bias"],
-    ["transposed weights", { ...good, fan_in_fan_out: true }, "fan_in_fan_out"],
     ["whole modules saved beside", { ...good, modules_to_save: ["lm_head"] }, "modules_to_save"],
     ["layers used more than once", { ...good, layer_replication: [[0, 4]] }, "layer_replication"],
     ["an adapter that tokens switch on", { ...good, alora_invocation_tokens: [1] }, "alora_invocation_tokens"],

@@ -201,12 +201,17 @@ describe("merge", () => {
   test("a base in bfloat16 is merged in fp32 whole: what no adapter touches keeps every bit", async () => {
     const model = await load(seedling);
     const adapter = await temporaryFolder();
-    const { tensors } = loraMethod(loraModules({ peft_type: "LORA", r: 1, lora_alpha: 1 }, model.family.parameters));
+    const { tensors } = loraMethod(
+      loraModules(
+        { peft_type: "LORA", r: 1, lora_alpha: 1, target_modules: ["q_proj", "v_proj"] },
+        model.family.parameters,
+      ),
+    );
     await saveAdapter(
       adapter,
       model.files,
       tensors,
-      { rank: 1, alpha: 1, targets: "all-linear", layers: null },
+      { rank: 1, alpha: 1, targets: ["q_proj", "v_proj"], layers: null, turned: false, task: "CAUSAL_LM" },
       async (name) => {
         const { shape } = tensors.find((tensor) => tensor.name === name)!;
         // At most 2⁻¹⁸ a weight: far below bfloat16's spacing for most of them.
@@ -302,7 +307,13 @@ describe("what fails to be written", () => {
     const folder = await temporaryFolder();
     const path = join(folder, "adapter_model.safetensors");
     mkdirSync(join(path, "in the way"), { recursive: true });
-    const save = saveAdapter(folder, files, [], { rank: 1, alpha: 1, targets: "all-linear", layers: null }, fails);
+    const save = saveAdapter(
+      folder,
+      files,
+      [],
+      { rank: 1, alpha: 1, targets: ["q_proj", "v_proj"], layers: null, turned: false, task: "CAUSAL_LM" },
+      fails,
+    );
     await expect(save).rejects.toMatchObject({ name: "ZerothError", message: expect.stringContaining(path) });
     expect(readdirSync(folder)).toEqual(["adapter_model.safetensors"]);
   });
@@ -330,7 +341,7 @@ test("equal adapters give equal bytes, in whatever order their tensors come", as
       folder,
       model.files,
       order,
-      { rank: 2, alpha: 4, targets: "all-linear", layers: null },
+      { rank: 2, alpha: 4, targets: "all-linear", layers: null, turned: false, task: "CAUSAL_LM" },
       async (name) => {
         const { shape } = tensors.find((tensor) => tensor.name === name)!;
         return new Float32Array(shape[0]! * shape[1]!).fill(name.length);

@@ -4,6 +4,7 @@ export const header: JournalHeader = {
   zeroth: "0.1.0",
   model: { origin: "models/tiny", fingerprint: "00ff" },
   data: "d4",
+  trainRows: 64,
   options: { seed: 3, learningRate: 1e-3, schedule: "constant", steps: 10, threads: 2 },
   rounds: 7,
   mode: "copies",

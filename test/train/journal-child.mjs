@@ -7,6 +7,7 @@ const header = {
   zeroth: "0.1.0",
   model: { origin: "models/tiny", fingerprint: "00ff" },
   data: "d4",
+  trainRows: 64,
   options: {},
   rounds: 7,
   mode: "copies",

@@ -1,11 +1,10 @@
 import type { Engine } from "../../engine/engine.js";
-import type { Update } from "../../estimator/estimator.js";
+import type { UpdateCall } from "../../engine/protocol.js";
 import { encodings, type WritableEncoding, writers } from "../../model/encodings.js";
 import { readTensorSync } from "../../model/weights.js";
-import type { Scalars } from "../../optimizer/optimizer.js";
 import { type LoraModule, loraNames, mergeLora } from "../../peft/lora.js";
 import type { Batch } from "../../train/loop.js";
-import { type Stepper, takeStep } from "../../train/step.js";
+import { driving, type Stepper, takeStep } from "../../train/step.js";
 import type { Model } from "../load.js";
 import type { MovedReport, MovedWeights } from "../types.js";
 import { lossesOf } from "./noise.js";
@@ -110,19 +109,22 @@ export const movedWeights = async (engine: Engine, options: MovedOptions): Promi
   const sample = await sampler(engine, model, modules);
   try {
     const before = await sample();
-    let made: { update: Update; scalars: Scalars } | undefined;
-    const { refused } = await takeStep(stepper, 0, learningRate, {
-      losses: lossesOf(engine, batch),
-      async update(update, scalars) {
-        made = { update, scalars };
-        await engine.update(made);
+    const made: UpdateCall[] = [];
+    const driver = driving(engine, lossesOf(engine, batch));
+    const { record } = await takeStep(stepper, 0, learningRate, {
+      ...driver,
+      async update(update, scalars, step) {
+        made.push({ update, scalars, step });
+        await driver.update(update, scalars, step);
       },
     });
-    if (refused || made === undefined) return null;
+    if (record.refused || made.length === 0) return null;
     const step = compared(before, await sample());
     await engine.rewind();
-    const gradient = made.update.gradient.map(({ key, scale }) => ({ key, scale: scale * Math.sqrt(steps) }));
-    await engine.update({ ...made, update: { ...made.update, gradient } });
+    for (const call of made) {
+      const gradient = call.update.gradient.map((term) => ({ ...term, scale: term.scale * Math.sqrt(steps) }));
+      await engine.update({ ...call, update: { ...call.update, gradient } });
+    }
     return { step, run: compared(before, await sample()) };
   } finally {
     await engine.rewind();

@@ -1,7 +1,7 @@
 import type { Engine } from "../../engine/engine.js";
 import type { Batch } from "../../train/loop.js";
 import { learningRateAt, type Schedule } from "../../train/schedule.js";
-import { type Stepper, takeStep } from "../../train/step.js";
+import { driving, type Stepper, type Taken, takeStep } from "../../train/step.js";
 import type { NoiseReport, RateReport, RatesReport } from "../types.js";
 import { lossesOf, reachOf } from "./noise.js";
 import { mean, rms, rounded } from "./statistics.js";
@@ -31,9 +31,9 @@ const NEXT_TO_NOTHING = 0.1;
 const PER_DECADE = 2;
 const LARGEST = 1e30;
 
-/** The slopes s that a record's steps were taken by, one a query: g = Σ cᵢzᵢ with cᵢ = sᵢ/q. */
-export const slopesOf = (stepper: Stepper, numbers: Float32Array): readonly number[] =>
-  Array.from(numbers.subarray(0, stepper.queries), (c) => c * stepper.queries);
+/** The slopes s that a step was taken by, one a query: g = Σ cᵢzᵢ with cᵢ = sᵢ/q. */
+export const slopesOf = ({ queries }: Stepper, { gradient }: Taken): readonly number[] =>
+  gradient.map((coefficient) => coefficient * queries);
 
 /** Steps with a rate from the engine's weights; they stop when the loss has blown up. The weights are left where they are. */
 const tryRate = async (engine: Engine, probe: RateProbe, start: number, learningRate: number): Promise<RateReport> => {
@@ -41,14 +41,14 @@ const tryRate = async (engine: Engine, probe: RateProbe, start: number, learning
   const losses = lossesOf(engine, batch);
   const blownUp = { learningRate, verdict: "diverges", change: null, gain: null } as const;
   let promised = 0;
+  let memory = stepper.estimator.initial;
   for (let step = 0; step < PROBE_STEPS; step++) {
-    const record = await takeStep(stepper, step, learningRate, {
-      losses,
-      update: (update, scalars) => engine.update({ update, scalars }),
-    });
+    const taken = await takeStep(stepper, step, learningRate, driving(engine, losses), memory);
+    const { record } = taken;
+    memory = taken.memory;
     if (record.refused || record.losses.some((loss) => loss > 2 * start + 1)) return blownUp;
     // Along g = Σ cᵢzᵢ the slope is Σ cᵢsᵢ.
-    promised += learningRate * mean(slopesOf(stepper, record.numbers).map((s) => s * s));
+    promised += learningRate * mean(slopesOf(stepper, taken).map((s) => s * s));
   }
   const [end = Number.NaN] = await losses([[]]);
   const change = end - start;

@@ -197,3 +197,48 @@ export function rademacher(k0: u32, k1: u32, c2: u32, c3: u32, blockLow: u32, bl
     }
   }
 }
+
+/**
+ * Sets to 0 the elements of `z` (n of them, a multiple of 32) whose word of a mask is below `threshold`. Words are drawn as for noise, from
+ * block (blockHigh, blockLow), a multiple of 8, on, one an element; `scratch` has room for two fp32 an element.
+ */
+export function sparsify(
+  k0: u32, k1: u32, c2: u32, c3: u32, blockLow: u32, blockHigh: u32, n: i32, z: usize, scratch: usize, threshold: u32,
+): void {
+  const end = z + (<usize>n << 2);
+  prepare(k0, k1, c2, c3, blockHigh);
+  fillBits(blockLow, scratch, scratch + (<usize>n << 3));
+  const least = i32x4.splat(threshold);
+  for (let at = z, from = scratch; at < end; at += 16, from += SLOT) {
+    v128.store(at, v128.and(v128.load(at), i32x4.ge_u(v128.load(from), least)));
+  }
+}
+
+/** A bit for each of `n` elements (a multiple of 32), lowest first: whether |weight| is at most `threshold`. */
+export function mark(weight: usize, n: i32, bits: usize, threshold: f32): void {
+  const end = weight + (<usize>n << 2);
+  const most = f32x4.splat(threshold);
+  for (let at = weight, to = bits; at < end; at += 128, to += 4) {
+    let word: u32 = 0;
+    for (let i: u32 = 0; i < 8; i++) {
+      const small = f32x4.le(f32x4.abs(v128.load(at + (<usize>i << 4))), most);
+      word |= <u32>i32x4.bitmask(small) << (i << 2);
+    }
+    store<u32>(to, word);
+  }
+}
+
+/** Sets to 0 the elements of `z` (n of them, a multiple of 32) whose bit is not set. */
+export function screen(z: usize, n: i32, bits: usize): void {
+  const end = z + (<usize>n << 2);
+  const lanes = i32x4(1, 2, 4, 8);
+  const none = i32x4.splat(0);
+  for (let at = z, from = bits; at < end; at += 128, from += 4) {
+    let word = load<u32>(from);
+    for (let i: usize = 0; i < 128; i += 16) {
+      const kept = i32x4.ne(v128.and(i32x4.splat(word), lanes), none);
+      v128.store(at + i, v128.and(v128.load(at + i), kept));
+      word >>= 4;
+    }
+  }
+}

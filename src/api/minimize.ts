@@ -1,0 +1,106 @@
+import { openVariables } from "../engine/variables.js";
+import { ZerothError } from "../errors.js";
+import { floatsOf } from "../kernels/arena.js";
+import { withCores } from "../peft/cores.js";
+import { fullMethod } from "../peft/full.js";
+import type { Method } from "../peft/method.js";
+import { isLowRank } from "../perturbation/subspace.js";
+import { learningRateAt } from "../train/schedule.js";
+import { lossOf, takeStep } from "../train/step.js";
+import { choiceOf } from "./choice.js";
+import { resolveSettings, said } from "./settings.js";
+import { trainingOf } from "./training.js";
+import type { MinimizeOptions, MinimizeResult } from "./types.js";
+
+/** What a function's variables are called: their noise is drawn under this name. */
+export const VARIABLES = "x";
+
+/**
+ * Minimises a function by any of the optimizers, with the estimators, rules and kernels that train models.
+ *
+ * @param fn its value at x, a view that is written to later; it may be noisy, or differ from step to step
+ * @param start where to start from, [d] fp32; it is not changed
+ * @returns the last x, how many times `fn` was called, and what was seen on the way
+ * @throws ZerothError for options out of range, or a value that is not finite
+ */
+export const minimize = async (
+  fn: (x: Float32Array, at: { readonly step: number; readonly rows: "batch" | "anchor" }) => number | Promise<number>,
+  start: Float32Array,
+  options: MinimizeOptions,
+): Promise<MinimizeResult> => {
+  const { optimizer, steps = 100, seed = 0, schedule, warmup, shape = [start.length], placement = "copies" } = options;
+  if (shape.reduce((product, size) => product * size, 1) !== start.length)
+    throw new ZerothError(`shape: [${shape}] does not have the ${start.length} elements of the start.`, {
+      kind: "usage",
+    });
+  const settings = resolveSettings(
+    said({ data: "", method: { kind: "full" }, optimizer, steps, seed, schedule, warmup }),
+    1,
+  );
+  const variable = { name: VARIABLES, shape, linear: true };
+  const whole: Method = { ...fullMethod([variable]), placement };
+  const { subspace } = choiceOf(settings);
+  const method = isLowRank(subspace) ? withCores({ ...whole, placement: "copies" }, subspace) : whole;
+  const { stepper, plan, trained } = trainingOf(settings, method, 1, settings.batchSize);
+  const { pool, ...variables } = openVariables({
+    residents: [...method.tensors, ...(method.frozen ?? [])].map((tensor) => ({
+      ...{ name: tensor.name, shape: tensor.shape, several: false, from: { kind: "zeros" } },
+      copied: method.cored?.matrices.some(({ base }) => base === tensor.name) ?? false,
+      ...(method.tensors.includes(tensor) ? { trained: trained(tensor) } : {}),
+    })),
+    placement: method.placement,
+    training: plan,
+    ...(method.cored === undefined ? {} : { cored: { ...method.cored, seed: stepper.seed } }),
+    threads: 1,
+  });
+  const { trainables, cored, memory } = variables;
+  const live = memory.weights.get(VARIABLES);
+  if (trainables === undefined || live === undefined) throw new Error("nothing is trained");
+  floatsOf(live).set(start);
+  memory.mark();
+
+  let evaluations = 0;
+  const valueAt = async (point: Parameters<typeof trainables.visit>[0], step: number, rows: "batch" | "anchor") => {
+    const slab = trainables.at([point]).get(VARIABLES) ?? live;
+    evaluations += 1;
+    return fn(floatsOf(slab), { step, rows });
+  };
+  const rate = { kind: settings.schedule, learningRate: settings.learningRate, warmup: settings.warmup, steps };
+  let memoryOf: unknown = stepper.estimator.initial;
+  const losses: number[] = [];
+  try {
+    for (let step = 0; step < steps; step++) {
+      const taken = await takeStep(
+        stepper,
+        step,
+        learningRateAt(step, rate),
+        {
+          async losses(points, rows) {
+            const values: number[] = [];
+            for (const point of points) values.push(await valueAt(point, step, rows));
+            return values;
+          },
+          update: async (update, scalars, at) => trainables.update({ update, scalars, step: at }),
+          refresh: async (at) => cored?.refresh(at),
+        },
+        memoryOf,
+      );
+      memoryOf = taken.memory;
+      losses.push(lossOf(taken.record));
+      if (taken.record.refused)
+        throw new ZerothError(
+          `Step ${step + 1} was refused: a value is not finite (${Array.from(taken.record.losses).join(", ")}).\nTry a smaller learning rate.`,
+        );
+      if (options.onStep !== undefined) {
+        trainables.settle();
+        const slab = trainables.at([[]]).get(VARIABLES) ?? live;
+        options.onStep({ step: step + 1, x: floatsOf(slab).slice(), loss: lossOf(taken.record), evaluations });
+      }
+    }
+    trainables.settle();
+    cored?.fold();
+    return { x: floatsOf(live).slice(), evaluations, losses };
+  } finally {
+    await pool?.close();
+  }
+};

@@ -1,0 +1,264 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { packs } from "../batch/pack.js";
+import { chooseTask } from "../data/choose.js";
+import { dataFile, readRows } from "../data/rows.js";
+import { batchOrder, splitRows } from "../data/split.js";
+import { valuesOf } from "../engine/engine.js";
+import { runOf } from "../engine/feeds.js";
+import { ZerothError } from "../errors.js";
+import { KERNEL_VERSION } from "../kernels/program.js";
+import { fingerprint, hashWeights } from "../model/open.js";
+import { readTensorSync } from "../model/weights.js";
+import { lossOf } from "../objective/objective.js";
+import { optimizers } from "../optimizer/optimizers.js";
+import { withCores } from "../peft/cores.js";
+import { fullMethod } from "../peft/full.js";
+import { loraMethod, loraModules } from "../peft/lora.js";
+import { readMask } from "../peft/mask.js";
+import { inLayers, type Method } from "../peft/method.js";
+import { saveAdapter, saveModel } from "../peft/save.js";
+import { isLowRank } from "../perturbation/subspace.js";
+import { PHILOX_ROUNDS } from "../random/philox.js";
+import type { JournalHeader } from "../train/journal.js";
+import type { Batch } from "../train/loop.js";
+import type { RunPlan } from "../train/run.js";
+import { choiceOf } from "./choice.js";
+import { checkNoise, smallBatch } from "./doctor/noise.js";
+import { noiseWarnings } from "./doctor/warnings.js";
+import { openEngine, threadsOf } from "./engines.js";
+import { measure } from "./evaluate.js";
+import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
+import type { Model } from "./load.js";
+import { prefetcher, type RowPack } from "./prefetch.js";
+import type { Settings } from "./settings.js";
+import { type Training, trainingOf } from "./training.js";
+import type { FinetuneOptions, TrainEvent } from "./types.js";
+
+const require = createRequire(import.meta.url);
+const versionOf = (name: string): string => (require(name) as { version: string }).version;
+/** Of Zeroth and of the runtime, for the journal's header. */
+const versions = {
+  zeroth: versionOf("../../package.json"),
+  runtime: versionOf("onnxruntime-node/package.json"),
+} as const;
+
+/** The trainable set that settings name, on a model: what it is saved as. */
+export const methodOf = (model: Model, settings: Settings): Method => {
+  const { layers } = settings;
+  const last = model.family.layers - 1;
+  if (layers !== null && (layers[0] > layers[1] || layers[1] > last)) {
+    throw new ZerothError(`--layers ${layers.join("..")}: the model's blocks are 0..${last}.`, { kind: "usage" });
+  }
+  const parameters = inLayers(model.family.parameters, layers);
+  if (settings.method === "full") return fullMethod(parameters);
+  const { rank, alpha, targets, freezeA } = settings;
+  return loraMethod(
+    loraModules(
+      { peft_type: "LORA", r: rank, lora_alpha: alpha, target_modules: targets },
+      parameters,
+      model.family.targets,
+    ),
+    freezeA,
+  );
+};
+
+/** A method as it is trained, and what trains it. */
+export interface Trainer extends Training {
+  readonly method: Method;
+}
+
+/** What trains the set that settings name, on a model. */
+export const trainerOf = (model: Model, settings: Settings, trainRows: number): Trainer => {
+  const whole = methodOf(model, settings);
+  const { subspace } = choiceOf(settings);
+  const method = isLowRank(subspace) ? withCores(whole, subspace) : whole;
+  const masks = settings.mask === null ? undefined : readMask(settings.mask, method.tensors);
+  return { method, ...trainingOf(settings, method, model.family.layers, trainRows, masks) };
+};
+
+const hashOf = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
+
+const frozen = async (model: Model, name: string): Promise<Float32Array> => {
+  const source = model.files.weights.get(name);
+  if (source === undefined) throw new Error(`no tensor ${name}`);
+  return readTensorSync(source);
+};
+
+/** What PEFT must know of the model that an adapter is for. */
+const adapterFacts = ({ family }: Model, { targets }: Settings) => ({
+  targets: targets ?? family.targets,
+  turned: family.parameters.some(({ turned }) => turned === true),
+  task: ({ next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const)[family.reads],
+});
+
+/** Saves what settings trained: an adapter folder, or a whole model folder. */
+export const saverOf = (model: Model, settings: Settings): RunPlan["save"] => {
+  const { tensors, frozen: fixed = [] } = methodOf(model, settings);
+  const all = [...tensors, ...fixed];
+  return async (engine, folder) => {
+    // What a subspace holds beside the weights goes into them first.
+    await engine.fold();
+    const trained = new Map(all.map(({ name, shape }) => [name, shape]));
+    const read = (name: string) => {
+      const shape = trained.get(name);
+      return shape === undefined ? frozen(model, name) : valuesOf(engine, { name, shape });
+    };
+    return settings.method === "full"
+      ? saveModel(folder, model.files, model.family.parameters, read)
+      : saveAdapter(folder, model.files, all, { ...settings, ...adapterFacts(model, settings) }, read);
+  };
+};
+
+/** Training rows made into tokens before the first step, to see whether they fit the context. */
+const LOOKED_AT = 512;
+
+/** A run of settings on a model and data, ready to be driven. */
+export interface Prepared {
+  readonly header: JournalHeader;
+  readonly plan: Omit<RunPlan, "folder">;
+  readonly start: Extract<TrainEvent, { type: "start" }>;
+  readonly notes: readonly string[];
+}
+
+export const prepare = async (
+  model: Model,
+  options: FinetuneOptions,
+  settings: Settings,
+  resumedAt: number,
+): Promise<Prepared> => {
+  const task = chooseTask({
+    task: settings.task ?? undefined,
+    prompt: settings.prompt ?? undefined,
+    options: settings.options ?? undefined,
+    labels: settings.labels ?? undefined,
+    format: settings.format ?? undefined,
+  });
+  const file = await dataFile(options.data, "train");
+  const rows = await readRows(file);
+  const split = splitRows(rows.length, {
+    trainRows: settings.trainRows ?? undefined,
+    devRows: settings.devRows ?? undefined,
+    seed: BigInt(settings.dataSeed),
+  });
+  const rowsAt = (indices: readonly number[]) => indices.flatMap((index) => rows[index] ?? []);
+  const train = rowsAt(split.train);
+  const dev = examplesOf(model, task, rowsAt(split.dev));
+  const treeAt = trainingTrees(model, task, train);
+
+  const trainer = trainerOf(model, settings, train.length);
+  const { method, stepper } = trainer;
+  const objective = objectiveOf(task, typeof options.objective === "function" ? options.objective : settings.objective);
+
+  const order = batchOrder(train.length, settings.batchSize, BigInt(settings.seed));
+  const packed = (rows: readonly number[]): readonly RowPack[] => {
+    let from = 0;
+    return packs(rows.map(treeAt), { head: objective.head }).map((pack) => {
+      const start = from;
+      from += pack.trees.length;
+      return { pack, rows: rows.slice(start, from) };
+    });
+  };
+  const packsOf = (step: number) => packed(order(step));
+  const runWith = ({ pack, rows }: RowPack) =>
+    method.firstLayer === 0 ? runOf(model.family, pack) : runOf(model.family, pack, rows);
+  const prefetch = method.firstLayer === 0 ? undefined : prefetcher(train.length, order, packsOf, runWith);
+  const batchOf = (batchPacks: readonly RowPack[]): Batch => {
+    return {
+      runs: batchPacks.map(runWith),
+      loss: (outputs) =>
+        lossOf(
+          objective,
+          batchPacks.map(({ pack }) => pack),
+          outputs,
+        ),
+      prepare: async (engine) => prefetch?.(engine, batchPacks),
+    };
+  };
+  let anchor: Batch | undefined;
+  const threads = threadsOf(settings.threads);
+  const header: JournalHeader = {
+    zeroth: versions.zeroth,
+    model: { origin: model.files.origin.spec, fingerprint: fingerprint(model.files) },
+    data: createHash("sha256")
+      .update(await readFile(file))
+      .digest("hex"),
+    trainRows: train.length,
+    options: settings,
+    rounds: PHILOX_ROUNDS,
+    mode: method.placement,
+    parameters: hashOf(method.tensors.map(({ name, shape }) => [name, shape])),
+    runtime: { name: "onnxruntime-node", version: versions.runtime, threads },
+    kernels: KERNEL_VERSION,
+  };
+  // Of a large file the first rows tell: cutting is a matter of the template and the model, not of single rows.
+  const seen = [...dev.trees, ...train.slice(0, LOOKED_AT).map((_, index) => treeAt(index))];
+  const notes = [truncationNote(seen)].filter((note) => note !== undefined);
+  return {
+    header,
+    notes,
+    start: {
+      type: "start",
+      steps: settings.steps,
+      resumedAt,
+      trainRows: train.length,
+      devRows: dev.trees.length,
+      trainableParameters: method.tensors.reduce(
+        (sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1),
+        0,
+      ),
+      parameters: model.parameters,
+    },
+    plan: {
+      header,
+      openEngine: () =>
+        openEngine(model, {
+          ...{ method, training: trainer },
+          seed: BigInt(settings.seed),
+          threads,
+          device: options.device,
+          prefixCache: options.prefixCache,
+          quantize: settings.quantize ?? undefined,
+          runTokens: settings.runTokens,
+        }),
+      stepper,
+      schedule: {
+        kind: settings.schedule,
+        learningRate: settings.learningRate,
+        warmup: settings.warmup,
+        steps: settings.steps,
+      },
+      async check(engine) {
+        if (options.noiseCheck === false) return [];
+        const { epsilon: usual } =
+          optimizers[settings.optimizer].defaults[settings.method === "full" ? "full" : "adapter"];
+        const { epsilon } = settings;
+        const batch = smallBatch(model.family, objective, order(0).map(treeAt));
+        try {
+          const noise = await checkNoise(engine, { epsilon, usual, seed: stepper.seed, batch });
+          return noiseWarnings(noise).map(({ message, advice }) => `Noise: ${message} (${advice}).`);
+        } catch (error) {
+          // A loss that is not finite: the first step will be refused, and journaled so.
+          if (error instanceof ZerothError) return [error.message];
+          throw error;
+        }
+      },
+      evalEvery: dev.trees.length === 0 ? 0 : settings.evalEvery,
+      patience: settings.patience,
+      signal: options.signal,
+      batch: (step) => batchOf(packsOf(step)),
+      anchor() {
+        const rows = Array.from({ length: Math.min(settings.anchorRows, train.length) }, (_, row) => row);
+        anchor ??= batchOf(packed(rows));
+        return anchor;
+      },
+      async evaluate(engine) {
+        const { value } = await measure(engine, model.family, dev.trees, task.metric);
+        return { metric: task.metric, value };
+      },
+      hashBase: async (signal) => ({ sha256: await hashWeights(model.files, { signal }) }),
+      save: saverOf(model, settings),
+    },
+  };
+};
