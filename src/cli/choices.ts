@@ -1,4 +1,4 @@
-import { type FinetuneOptions, type MethodChoice, type OptimizerChoice, ZerothError } from "../index.js";
+import { type FinetuneOptions, type MethodChoice, type OptimizerSettings, ZerothError } from "../index.js";
 import { dataChoice } from "./flags.js";
 
 /** What was said of the method; nothing if nothing was, so that a run that is gone on with keeps its own. */
@@ -7,35 +7,45 @@ const methodChoice = (options: {
   rank?: number | undefined;
   alpha?: number | undefined;
   targets?: string | undefined;
+  freezeA?: boolean | undefined;
   layers?: readonly [number, number] | undefined;
 }): MethodChoice | undefined => {
-  const { method, rank, alpha, targets, layers } = options;
-  const ofLora = rank ?? alpha ?? targets;
+  const { method, rank, alpha, targets, freezeA, layers } = options;
+  const ofLora = rank ?? alpha ?? targets ?? freezeA;
   if (method === "full") {
     if (ofLora === undefined) return { kind: "full", layers };
-    throw new ZerothError("--rank, --alpha and --targets are LoRA's; --method full has none.", { kind: "usage" });
+    throw new ZerothError("--rank, --alpha, --targets and --freeze-a are LoRA's; --method full has none.", {
+      kind: "usage",
+    });
   }
   if (method === undefined && ofLora === undefined && layers === undefined) return undefined;
-  const names = targets?.split(",").map((name) => name.trim());
-  return { kind: "lora", rank, alpha, layers, targets: targets?.trim() === "all-linear" ? "all-linear" : names };
+  const modules = targets?.trim() === "all-linear" ? "all-linear" : targets?.split(",").map((name) => name.trim());
+  return { kind: "lora", rank, alpha, freezeA, layers, targets: modules };
 };
 
-const optimizerChoice = (options: {
-  optimizer?: OptimizerChoice["name"] | undefined;
-  perturbation?: OptimizerChoice["perturbation"];
-  learningRate?: number | undefined;
-  epsilon?: number | undefined;
-  queries?: number | undefined;
-  hyperparameters?: Readonly<Record<string, number>> | undefined;
-}): OptimizerChoice | undefined => {
-  const { optimizer, ...rest } = options;
-  const { perturbation, learningRate, epsilon, queries, hyperparameters } = rest;
-  const said = { perturbation, learningRate, epsilon, queries, hyperparameters };
+/** Hyperparameters with flags of their own. */
+export const flagged = ["momentum", "dampening", "weightDecay", "clip"] as const;
+
+type OptimizerFlags = { readonly [K in keyof Omit<OptimizerSettings, "name">]?: OptimizerSettings[K] } & {
+  readonly [K in (typeof flagged)[number]]?: number | undefined;
+} & { readonly optimizer?: OptimizerSettings["name"] | undefined };
+
+const optimizerChoice = (options: OptimizerFlags): OptimizerSettings | undefined => {
+  const { optimizer, learningRate, epsilon, perturbation, queries, subspace, mask, estimator } = options;
+  const { blocks, sweep, anchorRows } = options;
+  const common = flagged.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]] as const]));
+  const hyperparameters =
+    common.length === 0 ? options.hyperparameters : { ...options.hyperparameters, ...Object.fromEntries(common) };
+  const said = {
+    ...{ learningRate, epsilon, perturbation, queries, subspace, mask, estimator },
+    ...{ blocks, sweep, anchorRows, hyperparameters },
+  };
   if (optimizer === undefined && Object.values(said).every((value) => value === undefined)) return undefined;
-  return { name: optimizer ?? "mezo", ...said };
+  return { ...(optimizer === undefined ? {} : { name: optimizer }), ...said };
 };
 
 type Named =
+  | "objective"
   | "steps"
   | "batchSize"
   | "runTokens"
@@ -59,12 +69,12 @@ export const runChoice = (
     Parameters<typeof optimizerChoice>[0] &
     Pick<FinetuneOptions, Named>,
 ): Omit<FinetuneOptions, "out" | "resume" | "signal" | "noiseCheck"> => {
-  const { steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed } = options;
+  const { objective, steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed } = options;
   const { evalEvery, patience, threads, device, prefixCache, quantize } = options;
   return {
     ...dataChoice(options),
     ...{ method: methodChoice(options), optimizer: optimizerChoice(options) },
-    ...{ steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed },
+    ...{ objective, steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed },
     ...{ evalEvery, patience, threads, device, prefixCache, quantize },
   };
 };

@@ -38,7 +38,9 @@ export interface RegisteredCommand {
   ): void;
 }
 
-const flagName = ({ usage }: Flag): string => usage.split(" ", 1)[0] ?? usage;
+const isWord = ({ usage }: Flag): boolean => !usage.startsWith("-");
+const flagName = (flag: Flag): string =>
+  isWord(flag) ? flag.usage.replace(/\W/g, "").toUpperCase() : (flag.usage.split(" ", 1)[0] ?? flag.usage);
 
 /**
  * Checks options against their flags.
@@ -66,7 +68,9 @@ export const defineCommand = <F extends Flags>(spec: CommandSpec<F>): Registered
       .summary(spec.summary)
       .description(spec.summary)
       .allowExcessArguments(false);
-    for (const { usage, help, group, schema } of Object.values<Flag>(flags)) {
+    const words = Object.entries<Flag>(flags).filter(([, flag]) => isWord(flag));
+    for (const [, { usage, help }] of words) command.argument(usage, help);
+    for (const { usage, help, group, schema } of Object.values<Flag>(flags).filter((flag) => !isWord(flag))) {
       const needed = schema.safeParse(undefined).success ? "" : " (required)";
       command.addOption(new Option(usage, `${help}${needed}`).helpGroup(group));
     }
@@ -78,13 +82,19 @@ export const defineCommand = <F extends Flags>(spec: CommandSpec<F>): Registered
       )
       .helpOption("-h, --help", "show this")
       .addHelpText("after", () => helpExamples(spec, call.program));
-    command.action((given: Record<string, unknown>) =>
+    command.action(() =>
       start(async () => {
+        const { args } = command;
+        const named = words.flatMap(([name, { usage }], i) =>
+          i < args.length ? [[name, usage.includes("...") ? args.slice(i) : args[i]] as const] : [],
+        );
         // The parser fills in "true" for a flag that begins with "no"; a configuration file may say otherwise.
-        const said = Object.entries(given).filter(([name]) => command.getOptionValueSource(name) !== "default");
+        const said = Object.entries(command.opts<Record<string, unknown>>()).filter(
+          ([name]) => command.getOptionValueSource(name) !== "default",
+        );
         const { config, ...typed } = Object.fromEntries(said);
         const file = typeof config === "string" ? readConfig(config, Object.keys(flags)) : {};
-        const options = checked(spec.name, flags, { ...file, ...typed });
+        const options = checked(spec.name, flags, { ...file, ...typed, ...Object.fromEntries(named) });
         const terminal = createTerminal({ json: options.json, quiet: options.json || spec.quiet === true });
         return spec.run(options, { ...call, terminal });
       }),

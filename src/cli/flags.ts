@@ -1,9 +1,10 @@
 import { z } from "zod";
-import type { DataChoice, OptimizerChoice } from "../index.js";
+import { choices, type DataChoice } from "../index.js";
+import { nearest, or } from "./words.js";
 
 /** An option of a command: how it is written, what it does, and what its value must be. */
 export interface Flag<S extends z.ZodType = z.ZodType> {
-  /** As the argument parser wants it: `"--rank <r>"`. */
+  /** As the argument parser wants it: `"--rank <r>"`, or `"[name]"` for a word of its own, `"[names...]"` for all that follow. */
   readonly usage: string;
   readonly help: string;
   /** Serves the command line (text) and the configuration file (text, numbers, lists). */
@@ -24,11 +25,14 @@ const list = z
   .union([z.string(), z.array(scalar)], { error: "needs a list" })
   .transform((value) => (typeof value === "string" ? value : value.join(",")));
 
-const choice = <T extends string>(...choices: readonly [T, ...T[]]) =>
-  z.enum(choices, { error: `must be ${choices.join(" or ")}` });
-
-/** Names from a table that the public API checks. */
-const named = <T extends string>() => z.custom<T>((value) => typeof value === "string", { error: "needs a name" });
+const choice = <T extends string>(names: readonly T[]) =>
+  z.enum(names, {
+    error({ input }) {
+      const near = nearest(String(input), names);
+      const hint = near === undefined ? "" : ` (did you mean ${near}?)`;
+      return `must be ${or(names)}, not ${JSON.stringify(input)}${hint}`;
+    },
+  });
 
 const number = (what: string, fits: (value: number) => boolean) =>
   z.union([z.number(), z.string()], { error: `must be ${what}` }).transform((value, context) => {
@@ -43,7 +47,7 @@ const whole = (least: number) =>
 const atLeastZero = number("a number of at least 0", (value) => value >= 0);
 const aboveZero = number("a number above 0", (value) => value > 0);
 
-/** "a=1,b=2", or a mapping in a configuration file. */
+/** "a=1,b=2", words of them, or a mapping in a configuration file. */
 const hyperparameters = z
   .union([z.record(z.string(), z.number()), list], { error: "must be like weightDecay=0.01,smoothing=1e-8" })
   .transform((value, context) => {
@@ -68,6 +72,7 @@ const toggle = z.boolean({ error: "must be true or false" });
 const main = grouping("Model:");
 const data = grouping("Data:");
 const method = grouping("Method:");
+const optimizing = grouping("Optimizer:");
 const training = grouping("Training:");
 const output = grouping("Output:");
 const machine = grouping("Machine:");
@@ -93,19 +98,20 @@ export const dataFlags = {
   format: data(
     "--format <name>",
     "completion ({prompt, completion} rows) or chat ({messages} rows)",
-    choice("completion", "chat").optional(),
+    choice(["completion", "chat"]).optional(),
   ),
 } as const;
 
 export const methodFlags = {
-  method: method("--method <name>", "lora or full (default: lora)", choice("lora", "full").optional()),
+  method: method("--method <name>", `${or(choices.method)} (default: lora)`, choice(choices.method).optional()),
   rank: method("--rank <r>", "LoRA's rank (default: 8)", whole(1).optional()),
   alpha: method("--alpha <a>", "LoRA's scale is alpha / rank (default: 16)", aboveZero.optional()),
   targets: method(
     "--targets <names>",
-    'modules, split at commas, or all-linear (default: "q_proj,v_proj")',
+    "modules, split at commas, or all-linear (default: as PEFT has them, q_proj,v_proj in Llama)",
     list.optional(),
   ),
+  freezeA: method("--freeze-a", "LoRA-FA: A stays as it starts, B alone is trained", toggle.optional()),
   layers: method("--layers <first..last>", "blocks to train, from 0, both included (default: all)", layers.optional()),
   prefixCache: method(
     "--prefix-cache <MiB>",
@@ -114,24 +120,95 @@ export const methodFlags = {
   ),
 } as const;
 
-export const trainingFlags = {
-  optimizer: training(
+const optimizerFlags = {
+  optimizer: optimizing(
     "--optimizer <name>",
-    "mezo or hizoo (default: mezo)",
-    named<OptimizerChoice["name"]>().optional(),
+    `${or(choices.optimizer)}; "zeroth optimizers" tells them apart (default: mezo)`,
+    choice(choices.optimizer).optional(),
   ),
-  perturbation: training(
+  learningRate: optimizing(
+    "--learning-rate <x>",
+    "default: the optimizer's own for the method",
+    atLeastZero.optional(),
+  ),
+  epsilon: optimizing(
+    "--epsilon <x>",
+    "perturbation radius (default: the optimizer's own for the method)",
+    aboveZero.optional(),
+  ),
+  queries: optimizing(
+    "--queries <q>",
+    "directions averaged a step (default: the optimizer's own, mostly 1)",
+    whole(1).optional(),
+  ),
+  perturbation: optimizing(
     "--perturbation <name>",
-    "gaussian or rademacher",
-    named<NonNullable<OptimizerChoice["perturbation"]>>().optional(),
+    `noise: ${or(choices.perturbation)} (default: the optimizer's own, mostly gaussian)`,
+    choice(choices.perturbation).optional(),
   ),
-  learningRate: training("--learning-rate <x>", "default: the optimizer's own for the method", atLeastZero.optional()),
-  epsilon: training("--epsilon <x>", "perturbation radius (default: the optimizer's own)", aboveZero.optional()),
-  queries: training("--queries <q>", "directions averaged a step (default: 1)", whole(1).optional()),
-  hyperparameters: training(
-    "--hyperparameters <list>",
-    'the optimizer\'s own: "weightDecay=0.01,smoothing=1e-8"',
+  momentum: optimizing(
+    "--momentum <x>",
+    "share of the last step's direction, below 1 (default: the optimizer's own, mostly 0)",
+    atLeastZero.optional(),
+  ),
+  dampening: optimizing(
+    "--dampening <x>",
+    "gradients enter the momentum times 1 - x (default: the optimizer's own, mostly 0)",
+    atLeastZero.optional(),
+  ),
+  weightDecay: optimizing(
+    "--weight-decay <x>",
+    "decoupled; biases and norms are left alone (default: 0)",
+    atLeastZero.optional(),
+  ),
+  clip: optimizing(
+    "--clip <x>",
+    "holds projected gradients between -x and x; 0: not at all (default: 0)",
+    atLeastZero.optional(),
+  ),
+  hyperparameters: optimizing(
+    "--hyperparameters <list...>",
+    "the optimizer's and the subspace's own, in words or split at commas: \"rank=4,refreshEvery=100\"",
     hyperparameters.optional(),
+  ),
+  estimator: optimizing(
+    "--estimator <name>",
+    `${or(choices.estimator)} (default: the optimizer's own, mostly two-sided)`,
+    choice(choices.estimator).optional(),
+  ),
+  subspace: optimizing(
+    "--subspace <name>",
+    `where directions lie: ${or(choices.subspace)} (default: the optimizer's own, mostly dense)`,
+    choice(choices.subspace).optional(),
+  ),
+  mask: optimizing(
+    "--mask <file>",
+    "for --subspace stored: safetensors file with the numbers of the elements that move",
+    text.optional(),
+  ),
+  blocks: optimizing(
+    "--blocks <level>",
+    `estimates and updates block by block: ${or(choices.blocks)} (default: all weights at once)`,
+    choice(choices.blocks).optional(),
+  ),
+  sweep: optimizing(
+    "--sweep <name>",
+    `${or(choices.sweep)}: a block is updated before the next one is looked at, or after the last (default: ${choices.sweep[0]})`,
+    choice(choices.sweep).optional(),
+  ),
+  anchorRows: optimizing(
+    "--anchor-rows <n>",
+    "training rows that mezo-svrg's anchor looks at (default: 512)",
+    whole(1).optional(),
+  ),
+} as const;
+
+export const trainingFlags = {
+  ...optimizerFlags,
+  objective: training(
+    "--objective <name>",
+    `what training improves: ${or(choices.objective)} (default: loss)`,
+    choice(choices.objective).optional(),
   ),
   steps: training("--steps <n>", "default: 1000", whole(1).optional()),
   batchSize: training("--batch-size <n>", "rows a step (default: 16)", whole(1).optional()),
@@ -142,8 +219,8 @@ export const trainingFlags = {
   ),
   schedule: training(
     "--schedule <name>",
-    "constant, linear or cosine (default: constant)",
-    choice("constant", "linear", "cosine").optional(),
+    `${or(choices.schedule)} (default: constant)`,
+    choice(choices.schedule).optional(),
   ),
   warmup: training("--warmup <n>", "steps of linear warm-up (default: 0)", whole(0).optional()),
   seed: training("--seed <s>", "of noise, initialisation and data order (default: 0)", whole(0).optional()),
@@ -192,7 +269,7 @@ export const quantize = machine(
   "keep frozen matrices of a floating-point model in 4 or 8 bits (default: as the file has them)",
   blockBits.optional(),
 );
-export const device = machine("--device <name>", "cpu or webgpu (default: cpu)", choice("cpu", "webgpu").optional());
+export const device = machine("--device <name>", "cpu or webgpu (default: cpu)", choice(["cpu", "webgpu"]).optional());
 
 /** What every command has. */
 export const commonFlags = {
@@ -211,11 +288,34 @@ export const atStep = main(
   "rebuild the weights after this step (default: the step that the run kept)",
   whole(0).optional(),
 );
+/** The optimizer to tell all about. */
+export const about = main(
+  "[name]",
+  "the optimizer to tell all about (default: a line about each)",
+  choice(choices.optimizer).optional(),
+);
+/** What the lab is asked for. */
+export const labFlags = {
+  experiments: main("[experiments...]", "which of them (default: all)", list.optional()),
+  optimizers: optimizing(
+    "--optimizers <names>",
+    "split at commas (default: as many of the table as a picture has room for)",
+    list.optional(),
+  ),
+  steps: training(
+    "--steps <n>",
+    "of an optimizer with two evaluations in each (default: the experiment's own)",
+    whole(1).optional(),
+  ),
+  seed: training("--seed <s>", "of noise and of the functions (default: 0)", whole(0).optional()),
+  out: output("--out <dir>", "folder of the pictures (default: lab)", text.default("lab")),
+  list: output("--list", "tell what experiments there are, and run none", toggle.default(false)),
+} as const;
 export const runFolder = main("--run <dir>", "the run's folder (--out of finetune)", text);
 export const dtype = output(
   "--dtype <name>",
   "float32, float16 or bfloat16 (default: float32)",
-  choice("float32", "float16", "bfloat16").optional(),
+  choice(["float32", "float16", "bfloat16"]).optional(),
 );
 export const optional = <S extends z.ZodType>({ schema, ...flag }: Flag<S>): Flag<z.ZodOptional<S>> => ({
   ...flag,

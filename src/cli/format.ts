@@ -8,6 +8,10 @@ export const grouped = (value: number): string => String(value).replace(/\B(?=(\
 /** "1 row", "1,200 rows". */
 export const counted = (n: number, one: string, many = `${one}s`): string => `${grouped(n)} ${n === 1 ? one : many}`;
 
+/** Settings as they are typed: 0.01, 1e-3. */
+export const setting = (value: number): string =>
+  value !== 0 && Math.abs(value) < 0.01 ? value.toExponential() : String(value);
+
 export const bytes = (count: number): string =>
   count >= 1e9 ? `${(count / 1e9).toFixed(2)} GB` : `${Math.round(count / 1e6)} MB`;
 

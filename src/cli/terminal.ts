@@ -7,6 +7,8 @@ export interface Terminal {
   /** On a terminal: a line may be redrawn, and colours are shown. */
   readonly live: boolean;
   readonly paint: ReturnType<typeof createColors>;
+  /** Characters to a line; 100 where nothing says. */
+  readonly columns: number;
   /** A line for people, on standard output; nothing with `--json`. */
   line(text?: string): void;
   /** A line for people on standard error, also with `--json`: what must not be missed. */
@@ -62,6 +64,7 @@ export const createTerminal = ({
     json,
     live,
     paint: createColors(colours),
+    columns: stream.columns ?? 100,
     line(text = "") {
       if (quiet) return;
       clear();

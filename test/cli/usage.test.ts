@@ -1,28 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { fileWith, freshFolder, rows, seedling, task, zeroth } from "./zeroth.js";
+import { fileWith, freshFolder, inside, refused, rows, seedling, task, zeroth } from "./zeroth.js";
 
-const names = ["quickstart", "finetune", "evaluate", "predict", "merge", "replay", "preview"];
-
-/** What every refusal has in common: few lines on standard error, no stack, nothing on standard output. */
-const refused = async (args: readonly string[], code: 1 | 2): Promise<string> => {
-  const outcome = await zeroth(args);
-  expect(outcome.code, outcome.stderr).toBe(code);
-  expect(outcome.stdout).toBe("");
-  expect(outcome.stderr.trimEnd().split("\n").length).toBeLessThanOrEqual(4);
-  expect(outcome.stderr).not.toMatch(/^\s+at /m);
-  expect(outcome.stderr).not.toContain("This is a bug");
-  return outcome.stderr;
-};
+const names = ["quickstart", "doctor", "finetune", "evaluate", "predict", "merge", "replay", "preview", "optimizers"];
 
 describe("help", () => {
   it("lists every command and exits with 0", async () => {
-    const { code, stdout } = await zeroth(["--help"]);
+    const { code, stdout } = await inside(["--help"]);
     expect(code).toBe(0);
     for (const name of names) expect(stdout).toMatch(new RegExp(`^  ${name} \\[options\\] +\\S`, "m"));
   });
 
   it.each(names)("of %s has options and examples", async (name) => {
-    const { code, stdout } = await zeroth([name, "--help"]);
+    const { code, stdout } = await inside([name, "--help"]);
     expect(code).toBe(0);
     expect(stdout).toContain("--json");
     expect(stdout).toContain("--threads <n>");
@@ -115,7 +104,7 @@ describe("bad input exits with 1, names the file and the fix", () => {
 
   it("prediction rows that are not JSON, by line", async () => {
     const file = fileWith("rows.jsonl", '{"text":"One day.","name":"Tom"}\n\n[1]\n');
-    const { code, stderr } = await zeroth(["predict", "--model", seedling, "--data", file, ...task]);
+    const { code, stderr } = await inside(["predict", "--model", seedling, "--data", file, ...task]);
     expect(code).toBe(1);
     expect(stderr).toContain(`${file}:3`);
   });
@@ -129,12 +118,18 @@ describe("--config", () => {
       "run.yaml",
       `model: ${JSON.stringify(seedling)}\ndata: ${JSON.stringify(rows)}\nprompt: "{text} {name} was so"\noptions: [" sad", " happy"]\nlabels: [sad, happy]\nlimit: 3\n`,
     );
-    const three = await zeroth(preview(config));
+    const three = await inside(preview(config));
     expect(three.code, three.stderr).toBe(0);
     expect(three.stdout.match(/line \d+/g)).toHaveLength(3);
     expect(three.stdout).toContain("[ happy]");
-    const one = await zeroth(preview(config, "--limit", "1"));
+    const one = await inside(preview(config, "--limit", "1"));
     expect(one.stdout.match(/line \d+/g)).toHaveLength(1);
+  });
+
+  it("takes the optimizer from YAML, its hyperparameters as a mapping", async () => {
+    const config = fileWith("run.yaml", "optimizer: hizoo\nhyperparameters:\n  smoothing: 2\n");
+    const args = ["finetune", "--model", "no/model", "--data", rows, ...task, "--out", "o", "--config", config];
+    expect(await refused(args, 2)).toMatch(/hizoo[\s\S]*smoothing: .*<=1/);
   });
 
   it("takes options from JSON, named as on the command line", async () => {

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll } from "vitest";
+import { afterAll, expect, vi } from "vitest";
+import { main } from "../../src/cli/main.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const script = join(root, "bin", "zeroth.js");
@@ -18,6 +19,11 @@ export interface Outcome {
   readonly stdout: string;
   readonly stderr: string;
 }
+
+/** Nothing may be fetched, and colours stay off whatever runs the tests. */
+const environment = (home: string) => ({
+  ...{ HF_ENDPOINT: "http://127.0.0.1:9", HF_HOME: home, NO_COLOR: "1", DEBUG: "" },
+});
 
 const place = mkdtempSync(join(tmpdir(), "zeroth-cli-"));
 afterAll(() => rmSync(place, { recursive: true, force: true }));
@@ -37,8 +43,7 @@ export const start = (
 ): { child: ChildProcess; done: Promise<Outcome> } => {
   const child = spawn(process.execPath, [script, ...args], {
     cwd,
-    // Nothing may be fetched, and colours stay off whatever runs the tests.
-    env: { ...process.env, HF_ENDPOINT: "http://127.0.0.1:9", HF_HOME: cwd, NO_COLOR: "1", DEBUG: "" },
+    env: { ...process.env, ...environment(cwd) },
   });
   const texts = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) {
@@ -56,6 +61,39 @@ export const start = (
 
 /** Runs the built command line in a folder of its own. */
 export const zeroth = (args: readonly string[], cwd?: string): Promise<Outcome> => start(args, cwd).done;
+
+/** Runs the command line in this process, which is quick: for what ends before an engine would start. */
+export const inside = async (args: readonly string[]): Promise<Outcome> => {
+  const texts = { stdout: "", stderr: "" };
+  const known = process.stdout.listeners("error");
+  const spies = (["stdout", "stderr"] as const).map((name) =>
+    vi.spyOn(process[name], "write").mockImplementation((text) => {
+      texts[name] += String(text);
+      return true;
+    }),
+  );
+  for (const [name, value] of Object.entries(environment(freshFolder()))) vi.stubEnv(name, value);
+  try {
+    return { code: await main([process.execPath, script, ...args]), ...texts };
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+    vi.unstubAllEnvs();
+    for (const listener of process.stdout.listeners("error")) {
+      if (!known.includes(listener)) process.stdout.off("error", listener as () => void);
+    }
+  }
+};
+
+/** What every refusal has in common: few lines on standard error, no stack, nothing on standard output. */
+export const refused = async (args: readonly string[], code: 1 | 2): Promise<string> => {
+  const outcome = await inside(args);
+  expect(outcome.code, outcome.stderr).toBe(code);
+  expect(outcome.stdout).toBe("");
+  expect(outcome.stderr.trimEnd().split("\n").length).toBeLessThanOrEqual(4);
+  expect(outcome.stderr).not.toMatch(/^\s+at /m);
+  expect(outcome.stderr).not.toContain("This is a bug");
+  return outcome.stderr;
+};
 
 export const jsonLines = (text: string): Record<string, unknown>[] =>
   text

@@ -1,4 +1,10 @@
-import { type DoctorProgress, type DoctorReport, type DoctorWarning, doctor as examine } from "../../index.js";
+import {
+  checkOptions,
+  type DoctorProgress,
+  type DoctorReport,
+  type DoctorWarning,
+  doctor as examine,
+} from "../../index.js";
 import { runChoice } from "../choices.js";
 import { defineCommand } from "../command.js";
 import { dataFlags, device, methodFlags, model, probe, quantize, trainingFlags } from "../flags.js";
@@ -61,9 +67,12 @@ export const doctor = defineCommand({
   ],
   async run(options, { terminal }) {
     const { paint } = terminal;
+    const choice = runChoice(options);
+    // Before a model is loaded, or even fetched.
+    checkOptions(choice);
     const base = await openModel(options.model, terminal);
     const report = await examine(base, {
-      ...runChoice(options),
+      ...choice,
       probe: options.probe,
       onProgress: ({ check, done, total }) =>
         terminal.status(`${paint.cyan(bar(done / total, 16))}  ${phrases[check]}`),

@@ -1,4 +1,4 @@
-import { finetune as start } from "../../index.js";
+import { checkOptions, finetune as start } from "../../index.js";
 import { runChoice } from "../choices.js";
 import { defineCommand } from "../command.js";
 import { dataFlags, device, methodFlags, model, noiseCheck, out, quantize, resume, trainingFlags } from "../flags.js";
@@ -26,16 +26,22 @@ export const finetune = defineCommand({
       "--model ./model --format chat --data chats.jsonl --method full --steps 5000 --out tuned",
       "all parameters, on chats",
     ],
+    [
+      "--model ./model --task sst2 --data sst2/ --method full --optimizer lozo --hyperparameters rank=4 --out tuned",
+      "another optimizer and one of its hyperparameters",
+    ],
     ["--config run.yaml --resume", "go on with a run, its options in a file"],
   ],
   async run(options, { terminal, program, args }) {
     const stop = new AbortController();
-    const base = await openModel(options.model, terminal);
     const { out: folder, resume: again, noiseCheck: check } = options;
-    const run = start(base, {
+    const choice = {
       ...runChoice(options),
       ...{ out: folder, resume: again, noiseCheck: check, signal: stop.signal },
-    });
+    };
+    // Before a model is loaded, or even fetched.
+    checkOptions(choice);
+    const run = start(await openModel(options.model, terminal), choice);
     const result = await drive(run, terminal, stop);
     const interrupted = result.outcome === "interrupted";
     if (terminal.json) {
