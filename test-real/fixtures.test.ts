@@ -31,16 +31,30 @@ const distance = (outputs: readonly Float32Array[], { every, logits }: Reference
 };
 
 describe.skipIf(missing)("logits as PyTorch computes them", () => {
-  it.each(["llama", "llama-rope-scaled"])("%s", async (name) => {
+  it.each([
+    "llama",
+    "llama-rope-scaled",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "gemma3",
+    "gpt2",
+    "opt",
+    "opt-post-norm",
+    "roberta",
+    "roberta-classifier",
+    "bert",
+  ])("%s", async (name) => {
     const reference = referenceOf(name);
     const outputs = await logitsOf(await load(fixture(name)), reference.input_ids);
     expect(distance(outputs, reference)).toBeLessThan(1e-4);
   });
 
-  it.each(["llama-lora", "llama-rslora"])(
+  it.each(["llama", "gpt2", "opt"].flatMap((base) => ["lora", "rslora"].map((kind) => `${base}-${kind}`)))(
     "%s, an adapter made by PEFT, beside the base and merged into it",
     async (name) => {
-      const base = await load(fixture("llama"));
+      const base = await load(fixture(name.replace(/-.*/, "")));
       const reference = referenceOf(name);
       expect(distance(await logitsOf(base, reference.input_ids, fixture(name)), reference)).toBeLessThan(1e-4);
       // The adapter matters: without it the logits are others.

@@ -3,7 +3,7 @@ import type { Model } from "../src/api/load.js";
 import { packs } from "../src/batch/pack.js";
 import { runOf } from "../src/engine/feeds.js";
 
-/** Logits of whole inputs, [positions × vocabulary] each: every token is a place that the head scores from. */
+/** Logits of whole inputs, [positions × vocabulary] each: every token is a place that the head scores from; or an input's classes. */
 export const logitsOf = async (
   model: Model,
   inputs: readonly (readonly number[])[],
@@ -12,6 +12,13 @@ export const logitsOf = async (
   const { engine } = await openAdapted(model, { adapter });
   try {
     const runs = inputs.map((ids) => {
+      if (model.family.reads === "class") {
+        const branches = [{ ids: [0], scored: [] }];
+        const [pack] = packs([{ shared: ids, at: 0, branches, label: 0, line: 1, truncated: 0 }], { head: "tokens" });
+        if (pack === undefined) throw new Error("no pack");
+        const { targets: _, ...feeds } = runOf(model.family, pack).feeds;
+        return { graph: "logits", feeds };
+      }
       // The last token is scored from, so it needs one after it; which one does not matter.
       const branch = { ids: [0], scored: ids.map((_, i) => i + 1) };
       const [pack] = packs([{ shared: ids, branches: [branch], label: 0, line: 1, truncated: 0 }], { head: "tokens" });

@@ -9,6 +9,8 @@ export interface Pack {
   readonly positions: Int32Array;
   /** [T] length of the longest path of the token's tree, for rotary scaling that depends on it. */
   readonly rowLengths: Int32Array;
+  /** [T] 1 in the second text of a pair, 0 elsewhere. */
+  readonly types: Int32Array;
   /** A token sees places `[root, fork)`, the shared context of a branch, and `[own, itself]`. [T] each. */
   readonly root: Int32Array;
   readonly fork: Int32Array;
@@ -34,10 +36,15 @@ const lastScored = ({ scored }: Branch): number => scored.at(-1) ?? 0;
  * How many tokens of a path must be computed. A token that is only scored, never scored *from*, is not: the last token of
  * an option is a target of the head and no input of the model, so one-token options cost nothing beyond their context.
  */
-const extent = ({ shared, branches }: TokenTree) => ({
-  shared: Math.min(shared.length, Math.max(0, ...branches.map(lastScored))),
-  branches: branches.map((branch) => Math.max(0, Math.min(branch.ids.length, lastScored(branch) - shared.length))),
-});
+const extent = ({ shared, branches, at }: TokenTree) =>
+  at === undefined
+    ? {
+        shared: Math.min(shared.length, Math.max(0, ...branches.map(lastScored))),
+        branches: branches.map((branch) =>
+          Math.max(0, Math.min(branch.ids.length, lastScored(branch) - shared.length)),
+        ),
+      }
+    : { shared: shared.length, branches: branches.map(() => 0) };
 
 /** Packed places of a tree. */
 export const treeSize = (tree: TokenTree): number => {
@@ -45,9 +52,11 @@ export const treeSize = (tree: TokenTree): number => {
   return branches.reduce((sum, length) => sum + length, shared);
 };
 
-const isOneToken = ({ shared, branches }: TokenTree): boolean =>
+const isOneToken = ({ shared, branches, at }: TokenTree): boolean =>
   branches.length > 1 &&
-  branches.every(({ ids, scored }) => ids.length === 1 && scored.length === 1 && scored[0] === shared.length);
+  branches.every(
+    ({ ids, scored }) => ids.length === 1 && (at !== undefined || (scored.length === 1 && scored[0] === shared.length)),
+  );
 
 /** The cheapest head that the option loss of these trees needs: `columns` if every option is one token. */
 export const headFor = (trees: readonly TokenTree[]): HeadKind => (trees.every(isOneToken) ? "columns" : "tokens");
@@ -72,6 +81,7 @@ const layOut = (trees: readonly TokenTree[], head: HeadKind): Pack => {
   const ids: number[] = [];
   const positions: number[] = [];
   const rowLengths: number[] = [];
+  const types: number[] = [];
   const root: number[] = [];
   const fork: number[] = [];
   const own: number[] = [];
@@ -91,6 +101,7 @@ const layOut = (trees: readonly TokenTree[], head: HeadKind): Pack => {
         ids.push(tokens[i] ?? 0);
         positions.push(position + i);
         rowLengths.push(length);
+        types.push(tree.types?.[position + i] ?? 0);
         root.push(start);
         fork.push(forkAt);
         own.push(ownStart);
@@ -99,6 +110,12 @@ const layOut = (trees: readonly TokenTree[], head: HeadKind): Pack => {
     };
     lay(shared, kept.shared, 0, start);
     branches.forEach((branch, b) => {
+      if (tree.at !== undefined) {
+        take.push(start + tree.at);
+        targets.push(branch.ids[0] ?? 0);
+        owners.push(owner++);
+        return;
+      }
       const ownStart = lay(branch.ids, kept.branches[b] ?? 0, shared.length, trunk);
       for (const position of branch.scored) {
         const from = position - 1;
@@ -118,6 +135,7 @@ const layOut = (trees: readonly TokenTree[], head: HeadKind): Pack => {
     ids: Int32Array.from(ids),
     positions: Int32Array.from(positions),
     rowLengths: Int32Array.from(rowLengths),
+    types: Int32Array.from(types),
     root: Int32Array.from(root),
     fork: Int32Array.from(fork),
     own: Int32Array.from(own),

@@ -28,7 +28,7 @@ export const previewTree = (
   { title, colour = false }: { title: string; colour?: boolean | undefined },
 ): string => {
   const paint = createColors(colour);
-  const { shared, branches, label, truncated } = tree;
+  const { shared, branches, label, truncated, at } = tree;
   const count = (n: number, one: string, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
   const render = (ids: readonly number[], start: number, scored: ReadonlySet<number>, indent: string): string => {
@@ -44,7 +44,8 @@ export const previewTree = (
 
   /** Options may begin with the same tokens: those count for every one of them. */
   const common = new Set(branches.flatMap(({ scored }) => scored.filter((position) => position < shared.length)));
-  const scoredCount = branches.reduce((sum, { scored }) => sum + scored.length, 0);
+  if (at !== undefined) common.add(at);
+  const scoredCount = branches.reduce((sum, { scored }) => sum + (at === undefined ? scored.length : 1), 0);
   const facts = [
     `${count(shared.length, "shared token")} + ${count(branches.length, "branch", "branches")}`,
     `${scoredCount} scored`,
@@ -54,7 +55,8 @@ export const previewTree = (
     `${paint.bold(title)}  ${paint.dim(facts.join(" · "))}`,
     render(shared, 0, common, "    "),
     ...branches.map(({ ids, scored }, b) => {
-      const lines = render(ids, shared.length, new Set(scored), "      ");
+      const own = at === undefined ? scored : ids.map((_, i) => shared.length + i);
+      const lines = render(ids, shared.length, new Set(own), "      ");
       const tick = b === label ? paint.green("✓") : " ";
       return `  ${paint.cyan(String(b))} ${tick} ${lines.trimStart()}`;
     }),

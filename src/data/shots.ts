@@ -6,8 +6,8 @@ const between = "\n\n";
 export const demonstrations = (examples: readonly TextExample[]): string =>
   examples.map(({ prompt, options, label }) => (prompt + (options[label] ?? "")).trim()).join(between);
 
-/** The example with demonstrations in front of its prompt. A conversation stays as it is. */
+/** The example with demonstrations in front of its prompt. Other examples stay as they are. */
 export const withDemonstrations = (example: Example, text: string): Example =>
-  text === "" || example.kind === "chat"
+  text === "" || example.kind !== "text"
     ? example
     : { ...example, prompt: `${text}${between}${example.prompt.replace(/^ +/, "")}` };

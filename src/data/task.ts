@@ -1,4 +1,5 @@
 import { ZerothError } from "../errors.js";
+import type { Reading } from "../model/family.js";
 import { placeOf, type Row } from "./rows.js";
 
 /** A label as data sets publish it. */
@@ -7,16 +8,33 @@ export type Answer = string | number | boolean;
 /** `label` of an example whose row has none. */
 export const UNLABELLED = -1;
 
-/** A prompt and the texts that may follow it. A completion is an option without a rival. */
-export interface TextExample {
-  readonly kind: "text";
+/** Options to choose between. */
+interface Choice {
   readonly row: Row;
-  readonly prompt: string;
   readonly options: readonly string[];
   /** What a prediction of each option is called, in the spelling of the row's own label. */
   readonly answers: readonly Answer[];
   /** Index of the right option, or `UNLABELLED`. */
   readonly label: number;
+}
+
+/** A prompt and the texts that may follow it. A completion is an option without a rival. */
+export interface TextExample extends Choice {
+  readonly kind: "text";
+  readonly prompt: string;
+}
+
+/** What stands before and after a mask, and the words that it may hide. */
+export interface MaskedExample extends Choice {
+  readonly kind: "masked";
+  readonly before: string;
+  readonly after: string;
+}
+
+/** One text, or a pair, that a classifier reads; options are its classes, in order. */
+export interface PlainExample extends Choice {
+  readonly kind: "plain";
+  readonly texts: readonly [first: string, second?: string];
 }
 
 /** One turn; other fields that a model's template may want pass through. */
@@ -32,7 +50,7 @@ export interface ChatExample {
   readonly messages: readonly Message[];
 }
 
-export type Example = TextExample | ChatExample;
+export type Example = TextExample | MaskedExample | PlainExample | ChatExample;
 
 /** How rows become examples, and what is learned from them. */
 export interface Task {
@@ -41,10 +59,11 @@ export interface Task {
   /** What an evaluation reports: accuracy where there are options to choose from. */
   readonly metric: "accuracy" | "loss";
   /**
-   * @param labelled false to let rows without a known label pass, for rows that are to be predicted
-   * @throws ZerothError naming file, line and field
+   * @param options.labelled false to let rows without a known label pass, for rows that are to be predicted
+   * @param options.reads how the model answers; by the token that follows where it is not said
+   * @throws ZerothError naming file, line and field, or for a task that such a model cannot be asked
    */
-  example(row: Row, labelled?: boolean): Example;
+  example(row: Row, options?: { readonly labelled?: boolean; readonly reads?: Reading }): Example;
 }
 
 /** The fields that a row has, for a message. */

@@ -1,14 +1,24 @@
 import { ZerothError } from "../errors.js";
+import type { Reading } from "../model/family.js";
 import { placeOf, type Row } from "./rows.js";
 import { labelOf, type Spellings, type Task, textOf } from "./task.js";
 
 type Field = (name: string) => string;
 
-/** One published task: MeZO's prompt (arXiv 2305.17333, appendix E) over the field names of the public data set. */
+/** What stands before and after a mask. */
+type Around = readonly [before: string, after: string];
+
+/** One published task: MeZO's prompts (arXiv 2305.17333, appendix E) over the field names of the public data set. */
 interface Verbalizer {
   readonly trainedAs: Task["trainedAs"];
-  readonly prompt: (field: Field, row: Row) => string;
-  readonly options: (field: Field, row: Row) => readonly string[];
+  /** For models that read the token which follows: a prompt and what may follow it. */
+  readonly prompt?: (field: Field, row: Row) => string;
+  readonly options?: (field: Field, row: Row) => readonly string[];
+  /** For models that read a mask: what is around it, and the words that it may hide (LM-BFF's templates, arXiv 2012.15723). */
+  readonly around?: (field: Field) => Around;
+  readonly words?: readonly string[];
+  /** For classifiers: a text, or a pair. */
+  readonly texts?: (field: Field) => readonly [first: string, second?: string];
   /** Fields that may hold the label. */
   readonly labels: readonly string[];
   readonly spellings: Spellings;
@@ -32,6 +42,19 @@ const continued = (sentence: string): string => {
   return [first === "I" ? first : first.toLowerCase(), ...rest].join(" ");
 };
 
+/** The few-shot templates of masked models. */
+const itWas = (field: Field, name: string): Around => [`${field(name).trim()} It was`, "."];
+const thisIs = (field: Field, name: string): Around => [`${field(name).trim()} This is`, "."];
+const withoutMark = (text: string): string => text.trim().slice(0, -1);
+const lowered = (text: string): string => text.trim().charAt(0).toLowerCase() + text.trim().slice(1);
+/** Whether the second follows from the first: "…?" mask ", …". */
+const follows = (field: Field, first: string, second: string, mark = "?"): Around => [
+  `${withoutMark(field(first))}${mark}`,
+  `, ${lowered(field(second))}`,
+];
+const sentiment = ["terrible", "great"];
+const entailed = ["Yes", "Maybe", "No"];
+
 const conjunctions: Readonly<Record<string, string>> = { effect: " so ", cause: " because " };
 
 const conjunction = (question: string, row: Row): string => {
@@ -50,11 +73,41 @@ const aroundBlank = (sentence: string, row: Row): readonly [string, string] => {
   return [sentence.slice(0, blank), sentence.slice(blank + 1)];
 };
 
+const entailment: Verbalizer = {
+  trainedAs: "classification",
+  around: (field) => follows(field, "premise", "hypothesis"),
+  words: entailed,
+  texts: (field) => [field("premise"), field("hypothesis")],
+  labels: ["label"],
+  spellings: [
+    [0, 1, 2],
+    ["entailment", "neutral", "contradiction"],
+  ],
+};
+/** A task of one text and two labels, by number or by name. */
+const single = (
+  name: string,
+  around: (field: Field, name: string) => Around,
+  words: readonly string[],
+  labels: readonly string[],
+  numbers: readonly number[] = [0, 1],
+): Verbalizer => ({
+  trainedAs: "classification",
+  around: (field) => around(field, name),
+  words,
+  texts: (field) => [field(name)],
+  labels: ["label"],
+  spellings: [numbers, labels],
+});
+
 const verbalizers = {
   sst2: {
     trainedAs: "classification",
     prompt: (field) => `${field("sentence").trim()} It was`,
     options: () => [" terrible", " great"],
+    around: (field) => itWas(field, "sentence"),
+    words: sentiment,
+    texts: (field) => [field("sentence")],
     labels: ["label"],
     spellings: [
       [0, 1],
@@ -65,6 +118,9 @@ const verbalizers = {
     trainedAs: "classification",
     prompt: (field) => `${field("premise")}\nDoes this mean that "${field("hypothesis")}" is true? Yes or No?\n`,
     options: yesNo,
+    around: (field) => follows(field, "premise", "hypothesis"),
+    words: yesNo(),
+    texts: (field) => [field("premise"), field("hypothesis")],
     labels: ["label"],
     spellings: [
       ["entailment", "not_entailment"],
@@ -136,22 +192,118 @@ const verbalizers = {
     labels: ["answer"],
     spellings: [["1", "2"]],
   },
+  sst5: {
+    trainedAs: "classification",
+    around: (field) => itWas(field, "text"),
+    words: ["terrible", "bad", "okay", "good", "great"],
+    texts: (field) => [field("text")],
+    labels: ["label"],
+    spellings: [
+      [0, 1, 2, 3, 4],
+      ["very negative", "negative", "neutral", "positive", "very positive"],
+    ],
+  },
+  snli: entailment,
+  mnli: entailment,
+  trec: {
+    trainedAs: "classification",
+    around: (field) => ["", `: ${field("text").trim()}`],
+    words: ["Description", "Entity", "Expression", "Human", "Location", "Number"],
+    texts: (field) => [field("text")],
+    labels: ["label", "coarse_label"],
+    spellings: [
+      ["DESC", "ENTY", "ABBR", "HUM", "LOC", "NUM"],
+      // The public data set numbers them in this order: ABBR, ENTY, DESC, HUM, LOC, NUM.
+      [2, 1, 0, 3, 4, 5],
+    ],
+  },
+  mr: single("text", itWas, sentiment, ["negative", "positive"]),
+  cr: single("text", itWas, sentiment, ["negative", "positive"]),
+  mpqa: single("text", itWas, sentiment, ["negative", "positive"]),
+  subj: single("text", thisIs, ["subjective", "objective"], ["subjective", "objective"], [1, 0]),
+  cola: single("sentence", thisIs, ["incorrect", "correct"], ["unacceptable", "acceptable"]),
+  qqp: {
+    trainedAs: "classification",
+    around: (field) => follows(field, "question1", "question2", ""),
+    words: noYes(),
+    texts: (field) => [field("question1"), field("question2")],
+    labels: ["label"],
+    spellings: [
+      [0, 1],
+      ["not_duplicate", "duplicate"],
+    ],
+  },
+  qnli: {
+    trainedAs: "classification",
+    around: (field) => follows(field, "question", "sentence"),
+    words: yesNo(),
+    texts: (field) => [field("question"), field("sentence")],
+    labels: ["label"],
+    spellings: [
+      ["entailment", "not_entailment"],
+      [0, 1],
+    ],
+  },
+  mrpc: {
+    trainedAs: "classification",
+    around: (field) => [field("sentence1").trim(), `, ${lowered(field("sentence2"))}`],
+    words: noYes(),
+    texts: (field) => [field("sentence1"), field("sentence2")],
+    labels: ["label"],
+    spellings: [
+      [0, 1],
+      ["not_equivalent", "equivalent"],
+    ],
+  },
 } satisfies Readonly<Record<string, Verbalizer>>;
 
 export type TaskName = keyof typeof verbalizers;
 
 export const taskNames = Object.keys(verbalizers) as readonly TaskName[];
 
+/** What a task is to each kind of model: the part of an example that its row makes. */
+const askings = {
+  next: ({ prompt, options }: Verbalizer, field: Field, row: Row) =>
+    prompt && options && { kind: "text" as const, prompt: prompt(field, row), options: options(field, row) },
+  masked({ around, words }: Verbalizer, field: Field) {
+    if (around === undefined || words === undefined) return undefined;
+    const [before, after] = around(field);
+    return { kind: "masked" as const, before, after, options: words };
+  },
+  class: ({ texts, words = [], options }: Verbalizer, field: Field, row: Row) =>
+    texts && { kind: "plain" as const, texts: texts(field), options: options?.(field, row) ?? words },
+} satisfies Readonly<Record<Reading, unknown>>;
+
+/** Names of the tasks that a kind of model can be asked. */
+const tasksFor: Readonly<Record<Reading, (verbalizer: Verbalizer) => boolean>> = {
+  next: ({ prompt }) => prompt !== undefined,
+  masked: ({ around }) => around !== undefined,
+  class: ({ texts }) => texts !== undefined,
+};
+const kinds: Readonly<Record<Reading, string>> = {
+  next: "a model that continues text",
+  masked: "a masked language model",
+  class: "a classifier",
+};
+
 const taskOf = (name: TaskName): Task => {
-  const { trainedAs, prompt, options, labels, spellings }: Verbalizer = verbalizers[name];
+  const verbalizer: Verbalizer = verbalizers[name];
+  const { trainedAs, labels, spellings } = verbalizer;
   return {
     name,
     trainedAs,
     metric: "accuracy",
-    example(row, labelled = true) {
+    example(row, { labelled = true, reads = "next" } = {}) {
       const field: Field = (fieldName) => textOf(row, fieldName);
+      const asked = askings[reads](verbalizer, field, row);
+      if (asked === undefined) {
+        const known = taskNames.filter((other) => tasksFor[reads](verbalizers[other]));
+        throw new ZerothError(`--task ${name} has no prompt for ${kinds[reads]}. Those that do: ${known.join(", ")}.`, {
+          kind: "usage",
+        });
+      }
       const { label, answers } = labelOf(row, labels, spellings, labelled);
-      return { kind: "text", row, prompt: prompt(field, row), options: options(field, row), answers, label };
+      return { ...asked, row, answers, label };
     },
   };
 };

@@ -4,6 +4,9 @@ import { labelOf, type Spellings, type Task, textOf } from "./task.js";
 
 const usage = (message: string): ZerothError => new ZerothError(message, { kind: "usage" });
 
+/** Where a prompt has a masked model's mask. */
+const MASK = "{mask}";
+
 /** `{field}` becomes the row's field without its outer white space; `{{` and `}}` stand for braces. */
 const fill = (template: string, row: Row): string =>
   template.replace(/\{\{|\}\}|\{([^{}]+)\}/g, (match, name: string | undefined) =>
@@ -42,19 +45,24 @@ export const templateTask = (template: { prompt: string; options: string; labels
     name: "template",
     trainedAs: "classification",
     metric: "accuracy",
-    example(row, labelled = true) {
+    example(row, { labelled = true, reads = "next" } = {}) {
       const filled = options.map((option) => fill(option, row));
       const names = labels ?? filled.map((option) => option.trim());
       const spellings: Spellings = [names, indices];
       const { label, answers } = labelOf(row, ["label"], spellings, labelled);
-      return {
-        kind: "text",
-        row,
-        prompt: fill(template.prompt, row),
-        options: filled,
-        answers: labels ?? answers,
-        label,
-      };
+      const choice = { row, options: filled, answers: labels ?? answers, label };
+      const [before = "", ...after] = template.prompt.split(MASK);
+      const wanted = reads === "masked" ? 1 : 0;
+      if (after.length !== wanted)
+        throw usage(
+          wanted === 1
+            ? `--prompt "${template.prompt}" has ${after.length} masks, and a masked language model reads one: "{text} It was${MASK}."`
+            : `--prompt "${template.prompt}" has a mask, which is for masked language models.`,
+        );
+      if (reads === "masked")
+        return { kind: "masked", ...choice, before: fill(before, row), after: fill(after[0] ?? "", row) };
+      const prompt = fill(template.prompt, row);
+      return reads === "class" ? { kind: "plain", ...choice, texts: [prompt] } : { kind: "text", ...choice, prompt };
     },
   };
 };

@@ -1,12 +1,17 @@
 import { ZerothError } from "../errors.js";
+import type { Reading } from "../model/family.js";
 import { placeOf } from "./rows.js";
-import type { ChatExample, Example, Message, TextExample } from "./task.js";
+import type { ChatExample, Example, MaskedExample, Message, PlainExample, TextExample } from "./task.js";
 import type { TokenTree } from "./tree.js";
 
 /** What is asked of a tokenizer here. */
 export interface TextTokenizer {
   /** @param options.special also add what the tokenizer puts around a text, such as a BOS token */
   encode(text: string, options: { special: boolean }): number[];
+  /** Two texts as one row; types are 1 in the second. */
+  pair?(first: string, second: string): { readonly ids: readonly number[]; readonly types: readonly number[] };
+  /** The token that hides another; absent where the model has none. */
+  readonly mask?: { readonly text: string; readonly id: number } | undefined;
   /** The conversation as text by the model's chat template; absent where the model has none. */
   readonly chat?: ((messages: readonly Message[], options: { addGenerationPrompt: boolean }) => string) | undefined;
 }
@@ -90,6 +95,93 @@ const cutLeft = ({ ids, scored }: Path, cut: number, keep: number): Path => ({
   scored: scored.filter((position) => position >= keep + cut).map((position) => position - cut),
 });
 
+/** A list without `cut` of its items from place `from` on. */
+const without = (ids: readonly number[], from: number, cut: number): readonly number[] => [
+  ...ids.slice(0, from),
+  ...ids.slice(from + cut),
+];
+
+/** The one token of each word, as it stands after a space or, where it has no such form, alone. */
+const wordsOf = (tokenizer: TextTokenizer, { options, row }: MaskedExample): readonly number[] =>
+  options.map((option) => {
+    const word = option.trim();
+    const ways = [` ${word}`, word].map((text) => tokenizer.encode(text, { special: false }));
+    const [id] = ways.find(({ length }) => length === 1) ?? [];
+    if (id !== undefined) return id;
+    throw new ZerothError(
+      `${placeOf(row)}: a mask hides one token, and ${JSON.stringify(word)} is ${ways[0]?.length} in this model's vocabulary. Choose another word for that option.`,
+      { kind: "usage" },
+    );
+  });
+
+/** A row around a mask. What is too long loses tokens on the left of what stands before the mask, and then on the right of what stands after it. */
+const maskedTree = (
+  tokenizer: TextTokenizer,
+  prefix: readonly number[],
+  contextLength: number,
+  example: MaskedExample,
+): TokenTree => {
+  const { mask } = tokenizer;
+  const { row, before, after, label } = example;
+  if (mask === undefined)
+    throw new ZerothError(
+      `${placeOf(row)}: the model's tokenizer has no mask token (mask_token in tokenizer_config.json), which a masked language model needs.`,
+    );
+  const whole = tokenizer.encode(`${before}${mask.text}${after}`, { special: true });
+  const place = whole.indexOf(mask.id);
+  if (place < 0 || whole.lastIndexOf(mask.id) !== place)
+    throw new ZerothError(`${placeOf(row)}: the row's own text holds ${mask.text}, which is where the answer is read.`);
+  const truncated = Math.max(0, whole.length - contextLength);
+  const left = Math.min(truncated, place - prefix.length);
+  const cut = without(whole, prefix.length, left);
+  const at = place - left;
+  // What the tokenizer puts behind a text stays.
+  const ids = without(cut, at + 1, truncated - left);
+  return {
+    shared: ids,
+    at,
+    branches: wordsOf(tokenizer, example).map((id) => ({ ids: [id], scored: [] })),
+    label,
+    line: row.line,
+    truncated,
+  };
+};
+
+/** A classifier's row: a text, or a pair. What is too long loses tokens on the right of the longer text. */
+const plainTree = (
+  tokenizer: TextTokenizer,
+  prefix: readonly number[],
+  contextLength: number,
+  { row, texts: [first, second], options, label }: PlainExample,
+): TokenTree => {
+  const alone = tokenizer.encode(first, { special: true });
+  const whole =
+    second === undefined || tokenizer.pair === undefined
+      ? { ids: alone, types: alone.map(() => 0) }
+      : tokenizer.pair(first, second);
+  const truncated = Math.max(0, whole.ids.length - contextLength);
+  const end = prefix.length + tokenizer.encode(first, { special: false }).length;
+  const lengths = [end - prefix.length, second === undefined ? 0 : tokenizer.encode(second, { special: false }).length];
+  // The same stands behind a text alone and behind the second of a pair.
+  const lastEnd = whole.ids.length - (alone.length - end);
+  let [cutFirst, cutSecond] = [0, 0];
+  for (let i = 0; i < truncated; i++) {
+    if ((lengths[0] ?? 0) - cutFirst >= (lengths[1] ?? 0) - cutSecond) cutFirst++;
+    else cutSecond++;
+  }
+  const shorten = (list: readonly number[]) =>
+    without(without(list, lastEnd - cutSecond, cutSecond), end - cutFirst, cutFirst);
+  return {
+    shared: shorten(whole.ids),
+    types: shorten(whole.types),
+    at: 0,
+    branches: options.map((_, option) => ({ ids: [option], scored: [] })),
+    label,
+    line: row.line,
+    truncated,
+  };
+};
+
 /**
  * Makes trees of token ids out of examples.
  *
@@ -97,12 +189,27 @@ const cutLeft = ({ ids, scored }: Path, cut: number, keep: number): Path => ({
  * (MeZO's candidate length). Paths branch at their longest common prefix of tokens. Examples longer than the context lose
  * tokens on the left, all paths the same number, and keep the BOS token where the tokenizer adds one.
  *
+ * A masked example is one row, read at its mask; a classifier's is one text or a pair, read at its first token.
+ *
  * @param contextLength in tokens
- * @returns a function that throws ZerothError, naming file and line, for an option without tokens of its own or without context
+ * @param reads how the model answers
+ * @returns a function that throws ZerothError, naming file and line, for an option without tokens of its own or without context, or an
+ *   example that such a model cannot be asked
  */
-export const treeBuilder = (tokenizer: TextTokenizer, contextLength: number): ((example: Example) => TokenTree) => {
+export const treeBuilder = (
+  tokenizer: TextTokenizer,
+  contextLength: number,
+  reads: Reading = "next",
+): ((example: Example) => TokenTree) => {
   const prefix = prefixOf(tokenizer);
   return (example) => {
+    if (example.kind === "masked") return maskedTree(tokenizer, prefix, contextLength, example);
+    if (example.kind === "plain") return plainTree(tokenizer, prefix, contextLength, example);
+    if (reads !== "next")
+      throw new ZerothError(
+        `${placeOf(example.row)}: this model ${reads === "masked" ? "fills a mask" : "sorts texts into classes"}, and does not continue text. Give it a --task, or a --prompt with --options.`,
+        { kind: "usage" },
+      );
     const whole = example.kind === "chat" ? [chatPath(tokenizer, example)] : textPaths(tokenizer, prefix, example);
     const truncated = Math.max(0, ...whole.map(({ ids }) => ids.length - contextLength));
     const startsWithPrefix = whole.every(({ ids }) => prefix.every((id, i) => ids[i] === id));

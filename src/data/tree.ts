@@ -10,6 +10,13 @@ export interface Branch {
 export interface TokenTree {
   readonly shared: readonly number[];
   readonly branches: readonly Branch[];
+  /**
+   * The place among the shared tokens that every branch's one token is read from: a mask's, or the first one's of a classifier's row. Absent where each token is predicted
+   * from the one before it.
+   */
+  readonly at?: number;
+  /** Of each shared token, 1 where it belongs to the second text of a pair. */
+  readonly types?: readonly number[];
   /** The right branch, or `UNLABELLED`. */
   readonly label: number;
   /** Where the example stands in its file, counted from 1. */

@@ -140,6 +140,8 @@ export const operators: Readonly<Record<string, Operator>> = {
   Sqrt: smooth,
   Sigmoid: smooth,
   Tanh: smooth,
+  Erf: smooth,
+  Relu: smooth,
   Identity: unary,
   Softmax: {
     ...smooth,
@@ -241,6 +243,25 @@ export const operators: Readonly<Record<string, Operator>> = {
       return { dtype, shape: wanted.map((value, i) => (i === open ? dimOf(rest) : (value ?? 0))) };
     },
   },
+  /** One range of one axis (or of the last, where none is given): starts, ends and axes are constants of one element. */
+  Slice: {
+    domain: "",
+    inputs: some(4),
+    infer(inputs) {
+      const { dtype, shape } = need(inputs, 0);
+      const [start, end, axis] = [1, 2, 3].map((index) => {
+        const [value, ...others] = need(inputs, index).values ?? [];
+        if (typeof value !== "number" || others.length > 0) throw new Error("starts, ends and axes of one number each");
+        return value;
+      });
+      const at = axisOf(axis ?? 0, shape.length);
+      const length = shape[at];
+      const [from = 0, to = 0] = [start, end];
+      if (from < 0 || to < from || (typeof length === "number" && to > length))
+        throw new Error(`[${from}, ${to}) of axis ${at} of ${show(shape)}`);
+      return { dtype, shape: shape.map((dim, i) => (i === at ? to - from : dim)) };
+    },
+  },
   Transpose: {
     domain: "",
     inputs: some(1),
@@ -321,7 +342,15 @@ export const operators: Readonly<Record<string, Operator>> = {
       const heads = number(attributes, "num_heads", 0);
       const width = shape.at(-1);
       const half = cos.shape.at(-1);
-      if (typeof width !== "number" || typeof half !== "number" || width !== heads * half * 2)
+      // Where only the first elements of a head turn, the attribute says how many.
+      const turning = number(attributes, "rotary_embedding_dim", 0);
+      if (typeof width !== "number" || typeof half !== "number")
+        throw new Error(`sizes of ${show(shape)} are not known`);
+      if (
+        turning === 0
+          ? width !== heads * half * 2
+          : turning !== half * 2 || width % heads !== 0 || width < heads * turning
+      )
         throw new Error(`${heads} heads of ${half}·2 in ${show(shape)}`);
       equal(cos.shape[0], shape.at(-2), "tokens of cos and x");
       equal(sin.shape[0], shape.at(-2), "tokens of sin and x");

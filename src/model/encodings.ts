@@ -75,6 +75,12 @@ export const encodings = {
     blockBytes: 4,
     decode: (bytes, out) => new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes),
   },
+  /** Whole numbers, their bits kept as they are: not weights. */
+  I32: {
+    blockElements: 1,
+    blockBytes: 4,
+    decode: (bytes, out) => new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes),
+  },
   F16: {
     blockElements: 1,
     blockBytes: 2,

@@ -5,8 +5,10 @@ import type { Value } from "../graph/ir.js";
 export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
-  /** The weight of a linear layer, [outputs, inputs]: what adapters attach to. */
+  /** The weight of a linear layer: what adapters attach to. It is [outputs, inputs], or [inputs, outputs] where it is turned. */
   readonly linear?: boolean;
+  /** The file has the transpose (GPT-2's Conv1D). */
+  readonly turned?: boolean;
   /** Index of its block; absent for embeddings, the last norm and the head. */
   readonly layer?: number;
 }
@@ -17,21 +19,61 @@ export interface Parts {
   weight(name: string): Value;
   /** Rows of a matrix [N, K], by their indices: [P, K]. */
   rows(name: string, indices: Value): Value;
-  /** x [T, K] times the transpose of a matrix [N, K]: [T, N]. */
-  project(name: string, x: Value): Value;
+  /** x [T, K] times the transpose of a matrix [N, K], plus a bias [N]: [T, N]. */
+  project(name: string, x: Value, bias?: string): Value;
   /** The linear layer at a module path applied to x [T, inputs]; adds its bias if the model has one. */
   linear(module: string, x: Value): Value;
 }
 
 /** The graph of an architecture in pieces, so that it can be cut between two blocks. Each piece adds the graph inputs that it reads. */
 export interface Pieces {
-  /** Hidden states that enter the first block, [T, hidden]. Reads ids int32 [T]. */
+  /** Hidden states that enter the first block, [T, hidden]. Reads ids int32 [T], and the family's places. */
   embed(): Value;
-  /** Block `layer` (from 0) applied to x [T, hidden]. Reads cos and sin [T, size/2], and what attention reads. */
+  /** Block `layer` (from 0) applied to x [T, hidden]. Reads the family's places, and what attention reads. */
   block(x: Value, layer: number): Value;
-  /** Hidden states after the last norm at the taken places, [P, hidden]. Reads take int32 [P]. */
+  /** Hidden states that enter the head, at the taken places alone: [P, hidden]. Reads take int32 [P]. */
   last(x: Value): Value;
 }
+
+/** What a token sees of its own row. */
+export interface Sight {
+  /** Itself and what comes before it, or the whole row. */
+  readonly causal: boolean;
+  /** Only tokens whose positions are less than this far away. */
+  readonly window?: number;
+}
+
+/** A graph input that says where tokens stand: [T], or [T, width]. */
+export interface Place {
+  readonly data: Float32Array | Int32Array;
+  readonly width?: number;
+}
+export type Places = Readonly<Record<string, Place>>;
+
+/** Where the tokens of a pack stand, [T] each. */
+export interface Standing {
+  /** On the token's own path, from 0. */
+  readonly positions: Int32Array;
+  /** Length of that path. */
+  readonly rowLengths: Int32Array;
+  /** 1 in the second text of a pair, 0 elsewhere. */
+  readonly types: Int32Array;
+}
+
+/** From hidden states to logits: h·weightᵀ + bias, softly held between −cap and cap. */
+export interface HeadPlan {
+  /** [V, hidden]; the embedding's where they are tied. */
+  readonly weight: string;
+  /** [V] */
+  readonly bias?: string;
+  readonly cap?: number;
+}
+
+/**
+ * What its head's columns are, and where they are read: the token that follows (the vocabulary), the token that a mask hides (the
+ * vocabulary), or the class of a whole row (classes, at its first token).
+ */
+export type Reading = "next" | "masked" | "class";
 
 /** An architecture bound to a model's configuration. */
 export interface BoundFamily {
@@ -40,12 +82,16 @@ export interface BoundFamily {
   readonly layers: number;
   /** Elements of a token's hidden state. */
   readonly width: number;
-  /** Name of the head's weight [V, hidden]; the embedding's where they are tied. */
-  readonly headWeight: string;
+  readonly head: HeadPlan;
+  readonly reads: Reading;
   readonly contextLength: number;
+  /** What tokens see, by the name of the mask that blocks read. */
+  readonly masks: Readonly<Record<string, Sight>>;
+  /** Modules that LoRA adapts where nothing is said: PEFT's defaults. */
+  readonly targets: readonly string[];
   pieces(parts: Parts): Pieces;
-  /** Rotary angles of each token from its position on its own path (and that path's length): cos and sin, [T, size/2]. */
-  rotary(positions: Int32Array, rowLengths: Int32Array): { cos: Float32Array; sin: Float32Array };
+  /** Graph inputs that say where each token stands. */
+  places(standing: Standing): Places;
 }
 
 /** Blocks `from` up to `to` (exclusive), one after the other. */

@@ -1,28 +1,33 @@
 import type { Value } from "../graph/ir.js";
-import type { Parts } from "./family.js";
+import type { HeadPlan, Parts } from "./family.js";
+import { capped } from "./layers/attention.js";
 
-type HeadParts = Pick<Parts, "g" | "rows" | "project">;
+type HeadParts = Pick<Parts, "g" | "rows" | "project" | "weight">;
 
 /** What is computed from the hidden states h [P, hidden] and the head's matrix [V, hidden]. */
 const heads = {
   /** Every logit: [P, V]. */
-  logits: ({ project }: HeadParts, h: Value, matrix: string) => project(matrix, h),
+  logits: ({ g, project }: HeadParts, h: Value, { weight, bias, cap }: HeadPlan): Value =>
+    capped(g, project(weight, h, bias), cap),
   /** log p of the target token of each place, [P]: its logit less the log of the sum over the vocabulary. */
-  tokens({ g, project }: HeadParts, h: Value, matrix: string) {
+  tokens(parts: HeadParts, h: Value, plan: HeadPlan): Value {
+    const { g } = parts;
     const targets = g.input("targets", "int32", ["P"]);
-    const logits = project(matrix, h);
+    const logits = heads.logits(parts, h, plan);
     const total = g.op("ReduceLogSumExp", [logits, g.constant([-1])], { keepdims: 1 }, "normaliser");
     const chosen = g.op("GatherElements", [logits, g.reshape(targets, [-1, 1])], { axis: 1 }, "chosen");
     return g.reshape(g.op("Sub", [chosen, total], {}, "log_probability"), [-1]);
   },
   /** The logits of a few tokens alone: [P, C]. Enough for options of one token each, whose normaliser cancels. */
-  columns({ g, rows }: HeadParts, h: Value, matrix: string) {
-    return g.op("Gemm", [h, rows(matrix, g.input("columns", "int32", ["C"]))], { transB: 1 }, "logits");
+  columns({ g, rows, weight }: HeadParts, h: Value, { weight: matrix, bias, cap }: HeadPlan): Value {
+    const columns = g.input("columns", "int32", ["C"]);
+    const biases = bias === undefined ? [] : [g.op("Gather", [weight(bias), columns])];
+    return capped(g, g.op("Gemm", [h, rows(matrix, columns), ...biases], { transB: 1 }, "logits"), cap);
   },
-} satisfies Readonly<Record<string, (parts: HeadParts, h: Value, matrix: string) => Value>>;
+} satisfies Readonly<Record<string, (parts: HeadParts, h: Value, plan: HeadPlan) => Value>>;
 
 export type Head = keyof typeof heads;
 
 /** Adds a head to a graph: its output value. */
-export const headOutput = (parts: HeadParts, head: Head, hidden: Value, matrix: string): Value =>
-  heads[head](parts, hidden, matrix);
+export const headOutput = (parts: HeadParts, head: Head, hidden: Value, plan: HeadPlan): Value =>
+  heads[head](parts, hidden, plan);

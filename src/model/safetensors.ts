@@ -3,12 +3,14 @@ import { z } from "zod";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
-import { encodings, type WritableEncoding } from "./encodings.js";
+import { type Encoding, encodings, type WritableEncoding } from "./encodings.js";
 import { elementsOf, type TensorSource } from "./weights.js";
 
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' bytes. */
 const LARGEST_HEADER = 100e6;
-const dtypes = ["F32", "F16", "BF16"] as const;
+const weightTypes = ["F32", "F16", "BF16"] as const;
+/** What a file may hold: weights, or the numbers of elements. */
+const contents = { weights: weightTypes, indices: ["I32"] as const };
 
 const count = z.int().min(0);
 const entrySchema = z.strictObject({ dtype: z.string(), shape: z.array(count), data_offsets: z.tuple([count, count]) });
@@ -30,7 +32,11 @@ const readExactly = (fd: number, offset: number, length: number): Uint8Array => 
  * @returns the tensors in the order of their places; none of their bytes is read
  * @throws ZerothError that names the file and the tensor
  */
-export const readSafetensorsHeader = (path: string): readonly TensorSource[] => {
+export const readSafetensorsHeader = (
+  path: string,
+  content: keyof typeof contents = "weights",
+): readonly TensorSource[] => {
+  const dtypes: readonly Encoding[] = contents[content];
   let fd: number;
   let file: string;
   try {
@@ -99,7 +105,7 @@ export const readSafetensorsHeader = (path: string): readonly TensorSource[] => 
 export interface TensorToWrite {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly dtype: WritableEncoding;
+  readonly dtype: WritableEncoding | "I32";
   /** Its bytes, whole or a piece at a time, asked for when their turn comes. */
   bytes(): Promise<Uint8Array> | Uint8Array | AsyncIterable<Uint8Array>;
 }

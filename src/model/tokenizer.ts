@@ -13,8 +13,12 @@ export interface Tokenizer {
   /** @param options.special also add what the tokenizer puts around a text, such as a BOS token. Default false. */
   encode(text: string, options?: { special: boolean }): number[];
   decode(ids: readonly number[], options?: { skipSpecial: boolean }): string;
+  /** Two texts as one row, with what the tokenizer puts around and between them; types are 1 in the second. */
+  pair(first: string, second: string): { readonly ids: number[]; readonly types: number[] };
   /** The token's own spelling. */
   token(id: number): string;
+  /** The token that hides another; absent where the model has none. */
+  readonly mask: { readonly text: string; readonly id: number } | undefined;
   /** The conversation as text by the model's chat template; absent where the model has none. */
   readonly chat: ((messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }) => string) | undefined;
 }
@@ -69,6 +73,8 @@ const chatOf = ({ chatTemplate, config, from }: TokenizerFiles): Tokenizer["chat
 export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
   const fault = "the tokenizer cannot be used";
   const inner = blaming(files.from, fault, () => new HubTokenizer(files.tokenizer, files.config));
+  const maskText = special(files.config, "mask_token");
+  const maskId = maskText === "" ? undefined : inner.token_to_id(maskText);
   return {
     encode: (text, { special: add } = { special: false }) =>
       // Some tokenizers put a word boundary before nothing, too.
@@ -78,7 +84,13 @@ export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
     // As the ids say: the clean-up that some configurations ask for drops spaces before punctuation.
     decode: (ids, { skipSpecial } = { skipSpecial: false }) =>
       inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false }),
+    pair: (first, second) =>
+      blaming(files.from, fault, () => {
+        const { ids, token_type_ids: types } = inner.encode(first, { text_pair: second, return_token_type_ids: true });
+        return { ids: Array.from(ids), types: Array.from(types) };
+      }),
     token: (id) => inner.id_to_token(id) ?? `<${id}>`,
+    mask: maskId === undefined ? undefined : { text: maskText, id: maskId },
     chat: chatOf(files),
   };
 };

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import type { Row } from "../../src/data/rows.js";
 import { UNLABELLED } from "../../src/data/task.js";
-import { namedTask, taskNames } from "../../src/data/tasks.js";
+import { namedTask, type TaskName, taskNames } from "../../src/data/tasks.js";
 
 const row = (fields: Record<string, unknown>): Row => ({ fields, file: "x.jsonl", line: 7 });
 
 const textExample = (name: string, fields: Record<string, unknown>, labelled = true) => {
-  const example = namedTask(name).example(row(fields), labelled);
+  const example = namedTask(name).example(row(fields), { labelled });
   if (example.kind !== "text") throw new Error("not text");
   return example;
 };
@@ -113,12 +113,121 @@ const golden = {
   },
 } as const;
 
-describe("named tasks", () => {
-  it("all have a golden row here", () => {
-    expect(Object.keys(golden).sort()).toEqual([...taskNames].sort());
+/** One row a task of masked models: what is around the mask, and the words by label as published. */
+const cloze: Readonly<
+  Partial<
+    Record<
+      TaskName,
+      {
+        readonly fields: Record<string, unknown>;
+        readonly around: readonly [string, string];
+        readonly words: Readonly<Record<string, string>>;
+      }
+    >
+  >
+> = {
+  sst2: {
+    fields: { sentence: "a gripping film . " },
+    around: ["a gripping film . It was", "."],
+    words: { 0: "terrible", 1: "great" },
+  },
+  sst5: {
+    fields: { text: "a gripping film ." },
+    around: ["a gripping film . It was", "."],
+    words: { 0: "terrible", 1: "bad", 2: "okay", 3: "good", 4: "great" },
+  },
+  rte: {
+    fields: { premise: "It rained.", hypothesis: "It was wet." },
+    around: ["It rained?", ", it was wet."],
+    words: { not_entailment: "No", entailment: "Yes", 0: "Yes", 1: "No" },
+  },
+  snli: {
+    fields: { premise: "It rained.", hypothesis: "It was wet." },
+    around: ["It rained?", ", it was wet."],
+    words: { contradiction: "No", entailment: "Yes", neutral: "Maybe", 0: "Yes", 1: "Maybe", 2: "No" },
+  },
+  mnli: {
+    fields: { premise: "It rained.", hypothesis: "It was wet." },
+    around: ["It rained?", ", it was wet."],
+    words: { contradiction: "No", entailment: "Yes", neutral: "Maybe", 0: "Yes", 1: "Maybe", 2: "No" },
+  },
+  trec: {
+    fields: { text: "Who ran ?" },
+    around: ["", ": Who ran ?"],
+    words: {
+      ...{ DESC: "Description", ENTY: "Entity", ABBR: "Expression", HUM: "Human", LOC: "Location", NUM: "Number" },
+      ...{ 0: "Expression", 1: "Entity", 2: "Description", 3: "Human", 4: "Location", 5: "Number" },
+    },
+  },
+  mr: { fields: { text: "good fun" }, around: ["good fun It was", "."], words: { 0: "terrible", 1: "great" } },
+  cr: { fields: { text: "good fun" }, around: ["good fun It was", "."], words: { 0: "terrible", 1: "great" } },
+  mpqa: { fields: { text: "good fun" }, around: ["good fun It was", "."], words: { 0: "terrible", 1: "great" } },
+  subj: {
+    fields: { text: "he runs" },
+    around: ["he runs This is", "."],
+    words: { subjective: "subjective", objective: "objective", 1: "subjective", 0: "objective" },
+  },
+  cola: {
+    fields: { sentence: "he runs" },
+    around: ["he runs This is", "."],
+    words: { 0: "incorrect", 1: "correct" },
+  },
+  qqp: {
+    fields: { question1: "Who ran?", question2: "Who walked?" },
+    around: ["Who ran", ", who walked?"],
+    words: { 0: "No", 1: "Yes" },
+  },
+  qnli: {
+    fields: { question: "Who ran?", sentence: "Ann ran." },
+    around: ["Who ran?", ", ann ran."],
+    words: { entailment: "Yes", not_entailment: "No", 0: "Yes", 1: "No" },
+  },
+  mrpc: {
+    fields: { sentence1: "Ann ran.", sentence2: "She ran." },
+    around: ["Ann ran.", ", she ran."],
+    words: { 0: "No", 1: "Yes" },
+  },
+};
+
+const promptNames = Object.keys(golden) as (keyof typeof golden)[];
+const clozeNames = Object.keys(cloze) as TaskName[];
+
+describe("tasks of masked models", () => {
+  it.each(clozeNames)("%s: template and words as published", (name) => {
+    const { fields, around, words } = cloze[name]!;
+    for (const [label, word] of Object.entries(words)) {
+      const example = namedTask(name).example(row({ ...fields, label }), { reads: "masked" });
+      if (example.kind !== "masked") throw new Error("not masked");
+      expect([example.before, example.after]).toEqual(around);
+      expect([label, example.options[example.label]]).toEqual([label, word]);
+    }
   });
 
-  it.each(taskNames)("%s: prompt, options and labels as published", (name) => {
+  it("a task that a kind of model cannot be asked lists those that it can", () => {
+    expect(() => namedTask("copa").example(row(golden.copa.fields), { reads: "masked" })).toThrow(
+      /--task copa has no prompt for a masked language model\. Those that do: sst2, rte/,
+    );
+    expect(() => namedTask("trec").example(row({ text: "a", label: 0 }))).toThrow(/a model that continues text/);
+  });
+
+  it("a classifier reads the texts alone, a pair where there are two", () => {
+    expect(namedTask("sst2").example(row({ sentence: "fine", label: 1 }), { reads: "class" })).toMatchObject({
+      kind: "plain",
+      texts: ["fine"],
+      label: 1,
+    });
+    expect(
+      namedTask("mnli").example(row({ premise: "a", hypothesis: "b", label: 2 }), { reads: "class" }),
+    ).toMatchObject({ kind: "plain", texts: ["a", "b"], label: 2, options: { length: 3 } });
+  });
+});
+
+describe("named tasks", () => {
+  it("all have a golden row here", () => {
+    expect([...new Set([...promptNames, ...clozeNames])].sort()).toEqual([...taskNames].sort());
+  });
+
+  it.each(promptNames)("%s: prompt, options and labels as published", (name) => {
     const { fields, prompt, options, labels } = golden[name];
     const example = textExample(name, fields);
     expect(example.prompt).toBe(prompt);

@@ -22,7 +22,7 @@ describe("templates", () => {
     const task = templateTask(own);
     expect(task.example(row({ sentence: "a", label: 1 }))).toMatchObject({ label: 1, answers: [0, 1] });
     expect(task.example(row({ sentence: "a", label: "terrible" }))).toMatchObject({ label: 0 });
-    expect(task.example(row({ sentence: "a" }), false)).toMatchObject({ answers: ["terrible", "great"] });
+    expect(task.example(row({ sentence: "a" }), { labelled: false })).toMatchObject({ answers: ["terrible", "great"] });
     expect(() => task.example(row({ sentence: "a", label: 2 }))).toThrow(/x\.jsonl:3: unknown label 2/);
     expect(() => task.example(row({ sentence: "a", label: 0.5 }))).toThrow(/unknown label/);
   });
@@ -48,6 +48,30 @@ describe("templates", () => {
   it("options may hold fields", () => {
     const task = templateTask({ prompt: "{q}", options: "{a},{b}" });
     expect(task.example(row({ q: "?", a: "x", b: "y", label: "y" }))).toMatchObject({ options: ["x", "y"], label: 1 });
+  });
+
+  it("a mask is where a masked model reads, and for no other", () => {
+    const masked = templateTask({ ...own, prompt: "{sentence} It was{mask}." });
+    expect(masked.example(row({ sentence: "fine", label: 1 }), { reads: "masked" })).toMatchObject({
+      kind: "masked",
+      before: "fine It was",
+      after: ".",
+      options: [" terrible", " great"],
+      label: 1,
+    });
+    expect(() => masked.example(row({ sentence: "fine", label: 1 }))).toThrow(/for masked language models/);
+    expect(() => templateTask(own).example(row({ sentence: "fine", label: 1 }), { reads: "masked" })).toThrow(
+      /has 0 masks/,
+    );
+  });
+
+  it("a classifier reads the filled prompt alone", () => {
+    const plain = templateTask({ ...own, prompt: "{sentence}" });
+    expect(plain.example(row({ sentence: "fine", label: 0 }), { reads: "class" })).toMatchObject({
+      kind: "plain",
+      texts: ["fine"],
+      label: 0,
+    });
   });
 
   it.each([

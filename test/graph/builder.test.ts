@@ -64,6 +64,11 @@ const cases: readonly (readonly [string, readonly Operand[], Attributes, readonl
   ["Sqrt", [f("T")], {}, ["T"]],
   ["Sigmoid", [of("float16")(2, "T")], {}, [2, "T"]],
   ["Tanh", [f()], {}, []],
+  ["Erf", [f("T", 2)], {}, ["T", 2]],
+  ["Relu", [f("T", 2)], {}, ["T", 2]],
+  ["Slice", [f("T", 6), [2], [5], [1]], {}, ["T", 3]],
+  ["Slice", [f("T", 6), [0], [6], [-1]], {}, ["T", 6]],
+  ["Slice", [f("T", 6), [1], [2], [0]], {}, [1, 6]],
   ...Object.keys(dtypes)
     .filter((dtype): dtype is Dtype => dtype !== "bfloat16")
     .map((dtype) => ["Identity", [of(dtype)("T", 2)], {}, ["T", 2]] as const),
@@ -120,6 +125,12 @@ const cases: readonly (readonly [string, readonly Operand[], Attributes, readonl
     ["P", 2, 64],
   ],
   ["RotaryEmbedding", [f(1, "T", 8), [0], f("T", 2), f("T", 2)], { num_heads: 2 }, [1, "T", 8]],
+  [
+    "RotaryEmbedding",
+    [f(1, "T", 16), [0], f("T", 2), f("T", 2)],
+    { num_heads: 2, rotary_embedding_dim: 4 },
+    [1, "T", 16],
+  ],
 ];
 
 /** Operator, operands, attributes, and what the refusal says after the node's name. */
@@ -130,7 +141,7 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["Mul", [f(2)], {}, "input 1 is missing"],
   ["Div", [f(2, 3), f(3, 2)], {}, "[2, 3] and [3, 2] do not broadcast"],
   ["Max", [f(2), i64(2)], {}, "float32 and int64 do not mix"],
-  ...["Neg", "Sqrt", "Sigmoid", "Tanh", "Identity", "Softmax"].map(
+  ...["Neg", "Sqrt", "Sigmoid", "Tanh", "Erf", "Relu", "Identity", "Softmax"].map(
     (operator) => [operator, [], {}, "input 0 is missing"] as const,
   ),
   ["LayerNormalization", [f(2, 4), f(2)], {}, "width and scale: 2 and 4 differ"],
@@ -191,6 +202,10 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["RotaryEmbedding", [f(1, "T", 8), [0], f("T", 2), f("T", 3)], { num_heads: 2 }, "sizes of sin and cos: 3 and 2"],
   ["RotaryEmbedding", [f(1, "T", 8), [0], of("float16")("T", 2), f("T", 2)], { num_heads: 2 }, "float32 and float16"],
   ["RotaryEmbedding", [f(1, "T", 8), f(1), f("T", 2), f("T", 2)], { num_heads: 2 }, "float32 where int64 is needed"],
+  ["Slice", [f(2, 6), [2], [7], [1]], {}, "[2, 7) of axis 1 of [2, 6]"],
+  ["Slice", [f(2, 6), [3], [2], [1]], {}, "[3, 2) of axis 1"],
+  ["Slice", [f(2, 6), [0, 1], [1, 2], [0, 1]], {}, "starts, ends and axes of one number each"],
+  ["Slice", [f(2, 6), [0], [1], [2]], {}, "axis 2 of a tensor of rank 2"],
   ["Transpose", [f(2, 3)], { perm: 1 }, "perm must be a list of whole numbers"],
   ["Transpose", [f(2, 3)], { perm: [0, 0] }, "perm [0,0] for [2, 3]"],
   ["Transpose", [f(2, 3)], { perm: [0, 1, 2] }, "perm [0,1,2] for [2, 3]"],
@@ -200,6 +215,12 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["Concat", [f(2), f(2)], { axis: 1 }, "axis 1 of a tensor of rank 1"],
   ["RotaryEmbedding", [f(1, "T", 8), [0], f("T", 2), f("T", 2)], {}, "0 heads of 2·2 in [1, T, 8]"],
   ["RotaryEmbedding", [f(1, "T", 8), [0], f("T", 3), f("T", 3)], { num_heads: 2 }, "2 heads of 3·2 in [1, T, 8]"],
+  [
+    "RotaryEmbedding",
+    [f(1, "T", 8), [0], f("T", 2), f("T", 2)],
+    { num_heads: 2, rotary_embedding_dim: 6 },
+    "2 heads of 2·2 in [1, T, 8]",
+  ],
   ["RotaryEmbedding", [f(1, "T", 8), [0], f("P", 2), f("T", 2)], { num_heads: 2 }, "tokens of cos and x: P and T"],
   ["RotaryEmbedding", [f(1, "T", 8), [0], f("T", 2), f("P", 2)], { num_heads: 2 }, "tokens of sin and x: P and T"],
 ];

@@ -2,10 +2,18 @@ import { ZerothError } from "../../errors.js";
 import { oneLine } from "../../one-line.js";
 import type { BoundFamily, Family } from "../family.js";
 import type { OpenModel } from "../open.js";
+import { bert } from "./bert.js";
+import { gemma3 } from "./gemma3.js";
+import { gpt2 } from "./gpt2.js";
 import { llama } from "./llama.js";
+import { mistral } from "./mistral.js";
+import { opt } from "./opt.js";
+import { phi3 } from "./phi3.js";
+import { qwen2, qwen3 } from "./qwen.js";
+import { roberta } from "./roberta.js";
 
 /** Every architecture: one more is one more file and one more row. */
-const families: readonly Family[] = [llama];
+export const families: readonly Family[] = [llama, mistral, qwen2, qwen3, phi3, gemma3, gpt2, opt, roberta, bert];
 
 const show = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 

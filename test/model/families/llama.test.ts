@@ -7,7 +7,7 @@ import type { Value } from "../../../src/graph/ir.js";
 import { encodeModel } from "../../../src/graph/onnx.js";
 import { bindFamily } from "../../../src/model/families/index.js";
 import { llama } from "../../../src/model/families/llama.js";
-import { blocks } from "../../../src/model/family.js";
+import { type BoundFamily, blocks } from "../../../src/model/family.js";
 import { type Head, headOutput } from "../../../src/model/heads.js";
 import { type OpenModel, openModel } from "../../../src/model/open.js";
 import type { TensorSource } from "../../../src/model/weights.js";
@@ -63,6 +63,12 @@ const modelOf = (fields: Partial<LlamaConfig>): Model => {
 const bind = ({ config, tensors }: Model) =>
   llama.bind({ ...config }, (name) => Object.hasOwn(tensors, name), "config.json");
 
+/** Cosines and sines of tokens' angles, [T, size/2]. */
+const turnsOf = (family: BoundFamily, positions: Int32Array, rowLengths: Int32Array) => {
+  const { cos, sin } = family.places({ positions, rowLengths, types: new Int32Array(positions.length) });
+  return { cos: cos!.data as Float32Array, sin: sin!.data as Float32Array };
+};
+
 const tokensOf = (length: number): number[] => {
   const random = randomOf("ids");
   return Array.from({ length }, () => Math.floor(((random() + 1) / 2) * base.vocab_size));
@@ -98,14 +104,14 @@ const open = async (model: Model, head: Head) => {
   const parts = { g, weight, rows, project, linear };
   const pieces = family.pieces(parts);
   const hidden = pieces.last(blocks(pieces, pieces.embed(), 0, family.layers));
-  g.output(headOutput(parts, head, hidden, family.headWeight), "output");
+  g.output(headOutput(parts, head, hidden, family.head), "output");
   const session = await InferenceSession.create(encodeModel(g.build()), { intraOpNumThreads: 1 });
   const held = [...weights.keys()].map(
     (name) => [name, new Tensor("float32", model.tensors[name]!, shapes.get(name)!)] as const,
   );
   return async (ids: readonly number[], { take = [...ids.keys()], targets, columns }: Asked = {}) => {
     const length = ids.length;
-    const { cos, sin } = family.rotary(Int32Array.from(ids.keys()), new Int32Array(length).fill(length));
+    const { cos, sin } = turnsOf(family, Int32Array.from(ids.keys()), new Int32Array(length).fill(length));
     const mask = Float32Array.from({ length: length * length }, (_, i) =>
       i % length <= Math.floor(i / length) ? 0 : Number.NEGATIVE_INFINITY,
     );
@@ -360,7 +366,7 @@ describe("a Llama graph", () => {
     const model = modelOf(fields);
     // An angle of 131,071 radians in fp32 would be off by up to 1/256.
     const positions = [0, 1, 131_071, 77, 1, 8192];
-    const { cos, sin } = bind(model).rotary(Int32Array.from(positions), new Int32Array(6).fill(131_072));
+    const { cos, sin } = turnsOf(bind(model), Int32Array.from(positions), new Int32Array(6).fill(131_072));
     const exact = positions.map((position) => anglesAt(model.config, position));
     const furthest = (found: Float32Array, expected: readonly number[]): number => {
       expect(found.length).toBe(expected.length);
@@ -444,7 +450,7 @@ describe("a Llama configuration", () => {
     ],
   ])("asks for the tensors of Hugging Face's file, each by its shape: %s", (_, fields) => {
     const model = modelOf(fields);
-    const { parameters, headWeight, contextLength } = bind(model);
+    const { parameters, head, contextLength } = bind(model);
     expect(Object.fromEntries(parameters.map(({ name, shape }) => [name, shape]))).toEqual(shapesOf(model.config));
     expect(new Set(parameters.map(({ name }) => name)).size).toBe(parameters.length);
     for (const { name, linear, layer } of parameters) {
@@ -453,7 +459,7 @@ describe("a Llama configuration", () => {
       // What adapters attach to.
       expect([name, linear ?? false]).toEqual([name, name.endsWith("_proj.weight")]);
     }
-    expect(headWeight).toBe(fields.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+    expect(head).toEqual({ weight: fields.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight" });
     expect(contextLength).toBe(64);
   });
 
@@ -464,11 +470,11 @@ describe("a Llama configuration", () => {
     for (const fields of [rest, { ...rest, ...nulls, rope_parameters: null, hidden_act: "silu" }]) {
       const bound = llama.bind(fields, () => true, "config.json");
       expect(bound.parameters).toEqual(plain.parameters);
-      expect(bound.rotary(Int32Array.of(9), Int32Array.of(10))).toEqual(
-        plain.rotary(Int32Array.of(9), Int32Array.of(10)),
+      expect(turnsOf(bound, Int32Array.of(9), Int32Array.of(10))).toEqual(
+        turnsOf(plain, Int32Array.of(9), Int32Array.of(10)),
       );
     }
-    const { cos } = plain.rotary(Int32Array.of(9), Int32Array.of(10));
+    const { cos } = turnsOf(plain, Int32Array.of(9), Int32Array.of(10));
     expect(cos[1]).toBeCloseTo(Math.cos(9 * 10_000 ** (-1 / 4)), 6);
   });
 
@@ -501,7 +507,7 @@ describe("a Llama configuration", () => {
       [0, -1e-5, Number.NaN, Number.POSITIVE_INFINITY, "1e-5"].map((value) => [field, value] as const),
     ),
     ["tie_word_embeddings", "yes"],
-    ["hidden_act", "gelu"],
+    ["hidden_act", "sin"],
     ["hidden_act", 1],
     ["rope_scaling", "linear"],
     ["rope_scaling", [2]],
@@ -528,7 +534,7 @@ describe("a Llama configuration", () => {
     }
   });
 
-  it.each(["yarn", "dynamic", "longrope", "", "constructor", "__proto__"])(
+  it.each(["yarn", "dynamic", "", "constructor", "__proto__"])(
     "with the rotary scaling %j is refused, and the known ones listed",
     (kind) => {
       for (const fields of [
@@ -538,7 +544,7 @@ describe("a Llama configuration", () => {
       ]) {
         const message = refusal(() => bindFields(fields));
         expect(message).toContain(`"${kind}"`);
-        expect(message).toContain("Known: default, linear, llama3.");
+        expect(message).toContain("Known: default, linear, llama3, longrope.");
       }
     },
   );
@@ -601,7 +607,7 @@ describe("a Llama configuration", () => {
         // Sizes that no memory holds are another matter (above).
         fc.pre(!(Number.isInteger(given) && Math.abs(Number(given)) > 70));
         try {
-          const { cos } = bindFields({ [field]: given }).rotary(Int32Array.of(0, 3), Int32Array.of(4, 4));
+          const { cos } = turnsOf(bindFields({ [field]: given }), Int32Array.of(0, 3), Int32Array.of(4, 4));
           expect(cos.every((one) => Math.abs(one) <= 1)).toBe(true);
           bound++;
         } catch (error) {
@@ -633,9 +639,9 @@ describe("bindFamily", () => {
     const norm = model.weights.get("model.norm.weight")!;
     const more = withTensors(model, (weights) => weights.set("model.layers.0.self_attn.rotary_emb.inv_freq", norm));
     for (const one of [model, more]) {
-      const { parameters, headWeight } = bindFamily(one);
+      const { parameters, head } = bindFamily(one);
       expect(Object.fromEntries(parameters.map(({ name, shape }) => [name, shape]))).toEqual(tinyShapes);
-      expect(headWeight).toBe("model.embed_tokens.weight");
+      expect(head.weight).toBe("model.embed_tokens.weight");
     }
   });
 
@@ -648,7 +654,7 @@ describe("bindFamily", () => {
         model.configFile,
       );
       expect(message).toContain(type === undefined ? "model_type is missing" : `model_type ${JSON.stringify(type)} `);
-      expect(message).toMatch(/\nKnown: llama\.$/);
+      expect(message).toMatch(/\nKnown: llama, mistral, qwen2, .*bert\.$/);
     },
   );
 
@@ -685,7 +691,7 @@ describe("bindFamily", () => {
     const untied = { ...silent, tie_word_embeddings: false };
     expect(refusal(() => bindFamily({ ...model, config: untied }), model.configFile)).toContain(" lm_head.weight,");
     // Where the configuration is silent, the file decides.
-    expect(bindFamily({ ...model, config: silent }).headWeight).toBe("model.embed_tokens.weight");
+    expect(bindFamily({ ...model, config: silent }).head.weight).toBe("model.embed_tokens.weight");
   });
 
   it.each<[name: string, shape: readonly number[]]>([
@@ -716,7 +722,7 @@ describe("bindFamily", () => {
       ...withTensors(model, (weights) => weights.set("lm_head.weight", { ...some, name: "lm_head.weight", shape })),
       config,
     });
-    expect(bindFamily(untied([12, 8])).headWeight).toBe("lm_head.weight");
+    expect(bindFamily(untied([12, 8])).head.weight).toBe("lm_head.weight");
     expect(refusal(() => bindFamily(untied([8, 12])), some.file)).toContain("lm_head.weight has shape [8, 12]; ");
   });
 });
