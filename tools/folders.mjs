@@ -4,13 +4,13 @@ import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const order = [
-  ["random", "kernels", "graph", "model", "peft", "data", "batch", "objective"],
-  ["perturbation", "estimator", "optimizer", "engine", "train", "api", "index.ts"],
+  ["random", "kernels", "graph", "model", "perturbation", "peft", "data", "batch", "objective"],
+  ["estimator", "optimizer", "engine", "train", "api", "lab", "index.ts"],
 ].flat();
 /** Modules at the top of src/ that every folder may use. */
 const common = ["atomic.ts", "errors.ts", "one-line.ts", "worker-url.ts"];
-/** Not in the row: the command line stands on the public API alone. */
-const only = { cli: ["index.ts"] };
+/** Not in the row: the command line stands on the public API and the lab alone. */
+const only = { cli: ["index.ts", "lab"] };
 
 const src = fileURLToPath(new URL("../src", import.meta.url));
 const imports = /(?:\bfrom\s*|\bimport\s*\(?\s*|\bworkerUrl\(\s*)"(\.{1,2}\/[^"]+)"/g;
