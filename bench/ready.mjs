@@ -1,6 +1,6 @@
 // Seconds from opening a model to an engine that has loaded a graph of it, with LoRA and an optimizer: `node bench/ready.mjs MODEL`.
 import { openEngine } from "../dist/api/engines.js";
-import { methodOf, stepperOf } from "../dist/api/finetune.js";
+import { methodOf, stepperOf } from "../dist/api/prepare.js";
 import { resolveSettings } from "../dist/api/settings.js";
 import { load } from "../dist/index.js";
 import { median } from "./setup.mjs";

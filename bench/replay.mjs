@@ -1,7 +1,7 @@
 // Full-parameter steps that a replay applies a minute: `node bench/replay.mjs MODEL [--perturbation gaussian|rademacher]`. Prints one JSON object.
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/api/engines.js";
-import { methodOf, stepperOf } from "../dist/api/finetune.js";
+import { methodOf, stepperOf } from "../dist/api/prepare.js";
 import { resolveSettings } from "../dist/api/settings.js";
 import { load } from "../dist/index.js";
 import { movesOf } from "../dist/train/step.js";

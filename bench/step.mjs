@@ -5,7 +5,7 @@
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/api/engines.js";
 import { trainingTrees } from "../dist/api/examples.js";
-import { methodOf, stepperOf } from "../dist/api/finetune.js";
+import { methodOf, stepperOf } from "../dist/api/prepare.js";
 import { resolveSettings } from "../dist/api/settings.js";
 import { packs } from "../dist/batch/pack.js";
 import { chooseTask } from "../dist/data/choose.js";
