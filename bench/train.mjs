@@ -1,5 +1,5 @@
 // node bench/train.mjs MODEL 'JSON': one trajectory in a process of its own. The last line is JSON: its points, and the peak resident memory.
-//   { options (as finetune takes them), seconds (when to evaluate), on ("dev" or "validation"), limit }
+//   { options (as finetune takes them), at (steps after which to evaluate), on ("dev" or "validation"), limit }
 import { load } from "../dist/index.js";
 import { trajectory } from "./trajectory.mjs";
 
@@ -9,9 +9,9 @@ const model = await load(folder);
 const found = await trajectory({
   model,
   ...rest,
-  onPoint: ({ seconds, steps, accuracy, loss }) =>
+  onPoint: ({ steps, forwards, seconds, cpu, accuracy, nats }) =>
     console.error(
-      `  ${label} ${seconds.toFixed(0)} s, step ${steps}: ${(100 * accuracy).toFixed(1)} %, loss ${loss.toFixed(3)}`,
+      `  ${label} step ${steps}, ${Math.round(forwards)} forwards, ${seconds.toFixed(0)} s (processors ${cpu.toFixed(0)} s): ${(100 * accuracy).toFixed(1)} %, ${nats.toFixed(4)} nats`,
     ),
 });
 console.log(JSON.stringify({ ...found, peakMebibytes: Math.round(process.resourceUsage().maxRSS / 1024) }));

@@ -1,0 +1,126 @@
+// What bench:accuracy found, as a page and a picture.
+import { curve, legend, page, plot } from "../../dist/lab/picture.js";
+import { interval, reaching } from "../ledger.mjs";
+import { secondsAt } from "../pace.mjs";
+
+const percent = (value) => (100 * value).toFixed(1);
+const spread = (values) => {
+  if (values.length === 0) return "";
+  const { mean, half } = interval(values);
+  return half === undefined ? percent(mean) : `${percent(mean)} ± ${percent(half)}`;
+};
+const TARGETS = [0.7, 0.75, 0.8];
+
+/** Each setup with its trajectories, their points at the seconds of a quiet machine and at those of PyTorch's steps. */
+const measured = (entries, setups) =>
+  setups.flatMap((setup) => {
+    const { name, steps, optimizer, peer } = setup;
+    const runs = entries.filter(
+      ({ key }) => key.setup === name && key.steps === steps && key.rate === optimizer.learningRate,
+    );
+    const pace = entries.find(({ key }) => key.pace === name);
+    const other = entries.find(({ key }) => peer !== undefined && key.peer === peer);
+    if (runs.length === 0 || pace === undefined) return [];
+    const peerStep = other?.secondsPerStep;
+    return {
+      ...setup,
+      perStep: secondsAt(pace.points, steps) / steps,
+      peerStep,
+      peak: Math.max(...runs.map(({ peakMebibytes }) => peakMebibytes)),
+      runs: runs.map(({ points }) =>
+        points.map((point) => ({
+          ...point,
+          seconds: secondsAt(pace.points, point.steps),
+          peerSeconds: peerStep === undefined ? undefined : peerStep * point.steps,
+        })),
+      ),
+    };
+  });
+
+/** Mean over runs that all reach it, else undefined. */
+const meanReaching = (runs, target, by) => {
+  const found = runs.map((points) => reaching(points, target, by));
+  return found.some((value) => value === undefined) ? undefined : interval(found).mean;
+};
+
+const cell = (value, text) => (value === undefined ? "–" : text(value));
+const rounded = (value) => String(Math.round(value));
+
+export const accuracyReport = (entries, setups) => {
+  const found = measured(entries, setups);
+  const row = ({ says, runs, perStep, peerStep, peak }) => {
+    const ends = runs.map((points) => points.at(-1));
+    return [
+      says,
+      `${runs.length}`,
+      spread(ends.map(({ accuracy }) => accuracy)),
+      rounded(ends[0].seconds),
+      rounded(ends[0].forwards),
+      ...TARGETS.map((target) => cell(meanReaching(runs, target, "seconds"), rounded)),
+      cell(meanReaching(runs, 0.75, "forwards"), rounded),
+      perStep.toFixed(2),
+      `${peak}`,
+      cell(peerStep, (seconds) => rounded(seconds * ends[0].steps)),
+    ];
+  };
+  const head = [
+    ...["what is trained", "seeds", "accuracy at the end, %", "seconds", "forwards"],
+    ...TARGETS.map((target) => `s to ${100 * target} %`),
+    ...["forwards to 75 %", "s a step", "peak MiB", "seconds at PyTorch MeZO's pace"],
+  ];
+  const lines = [head, head.map((_, i) => (i === 0 ? "---" : "---:")), ...found.map(row)];
+  return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+};
+
+export const accuracyPicture = (entries, setups) => {
+  const found = measured(entries, setups);
+  const frame = { left: 76, top: 116, width: 800, height: 380 };
+  const points = found.flatMap(({ runs }) => runs.flat()).filter(({ steps }) => steps > 0);
+  const peers = points.flatMap(({ peerSeconds }) => peerSeconds ?? []);
+  const x = {
+    scale: "log",
+    domain: [10, Math.max(...points.map(({ seconds }) => seconds), ...peers) * 1.05],
+    ticks: [10, 30, 60, 120, 300, 600, 1200, 3600],
+    label: "seconds of training on 2 cores, logarithmic",
+  };
+  x.ticks = x.ticks.filter((tick) => tick <= x.domain[1]);
+  const lowest = Math.min(...points.map(({ accuracy }) => accuracy));
+  const y = { scale: "linear", domain: [Math.floor(20 * lowest) * 5, 85], label: "accuracy on 872 validation rows, %" };
+  const dots = (run, by) => run.filter(({ steps }) => steps > 0).map((point) => [point[by], 100 * point.accuracy]);
+  const mean = (runs, by) =>
+    dots(runs[0], by).map(([at], i) => [at, interval(runs.map((run) => dots(run, by)[i][1])).mean]);
+  return page(
+    {
+      ...{ width: 912, height: 560 },
+      title: "Accuracy against seconds",
+      subtitle:
+        "SmolLM2-135M-Instruct, SST-2, MeZO, 16 rows a step. Bold: mean of the seeds; dashed: the same steps at PyTorch MeZO's pace.",
+    },
+    [
+      ...legend(
+        found.map(({ says }, series) => ({ name: says, series })),
+        frame.left,
+        84,
+        frame.width,
+      ),
+      ...plot(frame, { x, y }, (toX, toY) =>
+        found.flatMap(({ says, runs, peerStep }, series) => [
+          ...runs.map((run) => curve(says, series, dots(run, "seconds"), toX, toY, 'opacity="0.25"')),
+          curve(says, series, mean(runs, "seconds"), toX, toY, 'stroke-width="3"'),
+          ...(peerStep === undefined
+            ? []
+            : [
+                curve(
+                  `${says}, at PyTorch's pace`,
+                  series,
+                  mean(runs, "peerSeconds"),
+                  toX,
+                  toY,
+                  'stroke-dasharray="5 4"',
+                ),
+              ]),
+        ]),
+      ),
+    ],
+  );
+};
