@@ -3,8 +3,6 @@
 
 /** Fastest setting of the speed work: see docs/accuracy.md. */
 export const blocks = [15, 22];
-export const common = { task: "sst2", schedule: "linear", trainRows: 1000, devRows: 500, batchSize: 16, threads: 2 };
-
 const full = { kind: "full", layers: blocks };
 const frozenA = { kind: "lora", targets: "all-linear", layers: blocks, alpha: 32, freezeA: true };
 
@@ -13,34 +11,40 @@ const frozenA = { kind: "lora", targets: "all-linear", layers: blocks, alpha: 32
  * the length of a step: momentum of 0.9 sums ten, a normalised rule divides by |s| (about 5 here), σ is about ε·|s|.
  */
 export const contenders = {
-  mezo: { evaluations: 2, rates: [3e-4, 6e-4] },
+  mezo: { evaluations: 2, rates: [3e-4, 6e-4, 1.2e-3] },
   "zo-sgd": { evaluations: 2, same: "mezo" },
-  "zo-sign": { evaluations: 2, rates: [5e-4, 1e-3] },
-  "zo-momentum": { evaluations: 2, rates: [3e-5, 6e-5] },
-  "zo-conservative": { evaluations: 5, rates: [6e-4] },
-  "zo-adam": { evaluations: 2, rates: [1e-3, 2e-3] },
-  hizoo: { evaluations: 3, rates: [3e-4, 6e-4], perturbation: "gaussian" },
-  "hizoo-l": { evaluations: 3, rates: [3e-4], perturbation: "gaussian" },
-  helene: { evaluations: 2, rates: [3e-5, 1e-4] },
-  "sparse-mezo": { evaluations: 2, rates: [6e-4] },
-  lezo: { evaluations: 2, rates: [1e-3] },
-  subzero: { evaluations: 2, rates: [3e-4] },
-  lozo: { evaluations: 2, rates: [3e-4] },
-  "lozo-m": { evaluations: 2, rates: [3e-4] },
+  "zo-sign": { evaluations: 2, rates: [1e-3, 2e-3] },
+  "zo-momentum": { evaluations: 2, rates: [6e-5, 1.2e-4] },
+  "zo-conservative": { evaluations: 5, rates: [1.2e-3] },
+  "zo-adam": { evaluations: 2, rates: [2e-3, 4e-3] },
+  hizoo: { evaluations: 3, rates: [6e-4, 1.2e-3], perturbation: "gaussian" },
+  "hizoo-l": { evaluations: 3, rates: [6e-4], perturbation: "gaussian" },
+  helene: { evaluations: 2, rates: [6e-5, 1.2e-4] },
+  "sparse-mezo": { evaluations: 2, rates: [1.2e-3] },
+  lezo: { evaluations: 2, rates: [2e-3] },
+  subzero: { evaluations: 2, rates: [6e-4] },
+  lozo: { evaluations: 2, rates: [6e-4] },
+  "lozo-m": { evaluations: 2, rates: [6e-4] },
   // 128 anchor rows every ten steps: 16 passes for the anchor's and 4 for each of nine others.
-  "mezo-svrg": { evaluations: 5.2, rates: [6e-4], anchorRows: 128, hyperparameters: { period: 10, anchorRate: 1 } },
-  fzoo: { evaluations: 9, rates: [1e-5, 2e-5] },
-  adazeta: { evaluations: 2.6, rates: [6e-4] },
-  "subset-norm": { evaluations: 2, rates: [1.5e-3] },
-  "subspace-momentum": { evaluations: 2, rates: [3e-4] },
-  "subset-norm-subspace-momentum": { evaluations: 2, rates: [1.5e-3] },
-  "p-rge": { evaluations: 2, rates: [2e-3], epsilon: 1e-2, method: frozenA },
-  "adam-forward": { evaluations: 9, rates: [2e-3] },
+  "mezo-svrg": { evaluations: 5.2, rates: [1e-3], anchorRows: 128, hyperparameters: { period: 10, anchorRate: 1 } },
+  fzoo: { evaluations: 9, rates: [2e-5, 4e-5] },
+  adazeta: { evaluations: 2.6, rates: [1.2e-3] },
+  "subset-norm": { evaluations: 2, rates: [3e-3] },
+  "subspace-momentum": { evaluations: 2, rates: [6e-4] },
+  "subset-norm-subspace-momentum": { evaluations: 2, rates: [3e-3] },
+  "p-rge": { evaluations: 2, rates: [4e-3], epsilon: 1e-2, method: frozenA },
+  "adam-forward": { evaluations: 9, rates: [4e-3] },
 };
 
 /** What finetune is asked for, for about so many forward passes of 16 rows. */
-export const request = (name, learningRate, forwards, seed) => {
+export const contender = (name, learningRate, forwards, seed = 0) => {
   const { evaluations, rates: _, method = full, ...rest } = contenders[name];
   const optimizer = { name, learningRate, epsilon: 1e-3, perturbation: "rademacher", ...rest };
-  return { ...common, method, optimizer, steps: Math.round(forwards / evaluations), seed };
+  return { method, optimizer, steps: Math.round(forwards / evaluations), seed };
 };
+
+/** The better half of the screening, at the rates next to its best. */
+export const halving = [];
+
+/** The survivors, each at its best rate. */
+export const finals = [];

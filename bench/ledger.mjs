@@ -7,8 +7,8 @@ export const ledger = (file) => {
   const lines = existsSync(file) ? readFileSync(file, "utf8").trim().split("\n").filter(Boolean) : [];
   const known = new Map(lines.map((line) => JSON.parse(line)).map((entry) => [JSON.stringify(entry.key), entry]));
   return {
-    /** All that is known. */
-    entries: () => [...known.values()],
+    /** What is known under a key. */
+    get: (key) => known.get(JSON.stringify(key)),
     /** What is known under a key, or else what `measure` gives, which is then kept. */
     async once(key, measure) {
       const name = JSON.stringify(key);

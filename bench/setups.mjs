@@ -1,7 +1,7 @@
 // What `npm run bench:accuracy` compares: chosen on dev rows (docs/accuracy.md says what else was tried).
-export const common = { task: "sst2", schedule: "linear", trainRows: 1000, devRows: 500, batchSize: 16, threads: 2 };
+import { asked } from "./sst2.mjs";
 
-const mezo = (learningRate, epsilon) => ({ name: "mezo", perturbation: "rademacher", learningRate, epsilon });
+const mezo = (learningRate, epsilon) => ({ name: "mezo", learningRate, epsilon, perturbation: "rademacher" });
 
 /** `peer`: the method of PyTorch's MeZO whose step time the trajectory is told at too. */
 export const setups = [
@@ -50,3 +50,9 @@ export const setups = [
     steps: 1600,
   },
 ];
+
+/** Parts of a run after which it is evaluated, on all validation rows. */
+export const whole = { parts: [0.1, 0.2, 0.35, 0.6, 1], on: "validation" };
+
+/** A setup's run with a seed. */
+export const requestOf = ({ method, optimizer, steps }, seed) => asked({ method, optimizer, steps, seed }, whole);

@@ -1,38 +1,55 @@
-// npm run bench:zoo: the optimizers on SmolLM2-135M-Instruct and SST-2. Every method is screened on dev rows with a short budget, the better half
-// at more rates with twice of it, and the survivors trained on three seeds. Each trajectory is kept in bench/results/zoo.jsonl as it
-// ends: cut off, it goes on there. --stage 1|2|3 runs one stage alone.
+// npm run bench:zoo [-- --write]: the optimizers on SmolLM2-135M-Instruct and SST-2. Every method is screened on dev rows with a short budget, the
+// better half at other rates with twice of it, and the survivors trained on three seeds. Each trajectory is kept in bench/results/sst2.jsonl as
+// it ends: cut off, it goes on there. --stage screening|halving|final|pace runs one stage alone; --write puts what there is into docs/results.md.
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { child } from "./children.mjs";
-import { contenders, request } from "./contenders.mjs";
-import { ledger } from "./ledger.mjs";
-import { missing, modelFolder, root, shared } from "./setup.mjs";
+import { contender, contenders, finals, halving } from "./contenders.mjs";
+import { insert } from "./reports/insert.mjs";
+import { stageTable, survivorTable, zooPicture } from "./reports/zoo.mjs";
+import { missing, root } from "./setup.mjs";
+import { whole } from "./setups.mjs";
+import { asked, kept, pace, paceOf, trajectory } from "./sst2.mjs";
 
-const { values } = parseArgs({ options: { stage: { type: "string" }, only: { type: "string" } } });
+const { values } = parseArgs({ options: { stage: { type: "string" }, write: { type: "boolean" } } });
 const why = missing();
 if (why !== undefined) {
   console.log(`SKIPPED: ${why}`);
   process.exit(0);
 }
-const model = await modelFolder();
-const kept = ledger(join(root, "bench/results/zoo.jsonl"));
-const data = join(shared, "data/sst2");
 
-/** A trajectory of a method at a rate, evaluated at parts of its steps. */
-const run = (stage, name, learningRate, { forwards, seed = 0, parts, on, limit }) =>
-  kept.once({ stage, name, learningRate, seed, forwards }, async () => {
-    const options = { data, ...request(name, learningRate, forwards, seed) };
-    const at = parts.map((part) => Math.round(part * options.steps));
-    const label = `${name} ${learningRate}`;
-    return child("bench/train.mjs", [model, JSON.stringify({ options, at, on, limit, label })]);
+const dev = { parts: [0.5, 1], on: "dev" };
+const screened = Object.entries(contenders).flatMap(([name, { rates = [] }]) => rates.map((rate) => [name, rate]));
+const entry = (name, rate, forwards, seed, how) => {
+  const options = contender(name, rate, forwards, seed);
+  return { name, rate, seed, label: `${name} ${rate}`, request: asked(options, how) };
+};
+const stages = {
+  screening: screened.map(([name, rate]) => entry(name, rate, 240, 0, { ...dev, limit: 300 })),
+  halving: halving.map(([name, rate]) => entry(name, rate, 480, 0, dev)),
+  final: [0, 1, 2].flatMap((seed) => finals.map(([name, rate]) => entry(name, rate, 1600, seed, whole))),
+};
+
+if (!values.write) {
+  for (const [stage, entries] of Object.entries(stages))
+    if (values.stage === undefined || values.stage === stage)
+      for (const { label, request } of entries) await trajectory(label, request);
+  if (values.stage === undefined || values.stage === "pace")
+    for (const { name, request } of stages.final.slice(0, finals.length)) await pace(name, request.options);
+}
+
+const foundIn = (stage) =>
+  stages[stage].flatMap(({ request, ...rest }) => {
+    const found = kept.get(request);
+    return found === undefined ? [] : { ...rest, ...found, pace: paceOf(request.options) };
   });
-
-const screening = { forwards: 240, parts: [0.5, 1], on: "dev", limit: 300 };
-const named = Object.keys(contenders).filter((name) => contenders[name].same === undefined);
-
-if (values.stage === undefined || values.stage === "1")
-  for (const name of named)
-    for (const rate of contenders[name].rates) {
-      if (values.only !== undefined && !values.only.split(",").includes(name)) continue;
-      await run("screening", name, rate, screening);
-    }
+const blocks = {
+  screening: stageTable(foundIn("screening")),
+  halving: stageTable(foundIn("halving")),
+  survivors: survivorTable(foundIn("final")),
+};
+for (const block of Object.values(blocks)) console.log(`${block}\n`);
+if (values.write) {
+  insert(join(root, "docs/results.md"), blocks);
+  writeFileSync(join(root, "docs/results.svg"), zooPicture(foundIn("final")));
+}

@@ -2,40 +2,31 @@
 import { curve, legend, page, plot } from "../../dist/lab/picture.js";
 import { interval, reaching } from "../ledger.mjs";
 import { secondsAt } from "../pace.mjs";
+import { markdown } from "./insert.mjs";
 
-const percent = (value) => (100 * value).toFixed(1);
-const spread = (values) => {
+export const percent = (value) => (100 * value).toFixed(1);
+export const spread = (values) => {
   if (values.length === 0) return "";
   const { mean, half } = interval(values);
   return half === undefined ? percent(mean) : `${percent(mean)} ± ${percent(half)}`;
 };
 const TARGETS = [0.7, 0.75, 0.8];
 
-/** Each setup with its trajectories, their points at the seconds of a quiet machine and at those of PyTorch's steps. */
-const measured = (entries, setups) =>
-  setups.flatMap((setup) => {
-    const { name, steps, optimizer, peer } = setup;
-    const runs = entries.filter(
-      ({ key }) => key.setup === name && key.steps === steps && key.rate === optimizer.learningRate,
-    );
-    const pace = entries.find(({ key }) => key.pace === name);
-    const other = entries.find(({ key }) => peer !== undefined && key.peer === peer);
-    if (runs.length === 0 || pace === undefined) return [];
-    const peerStep = other?.secondsPerStep;
-    return {
-      ...setup,
-      perStep: secondsAt(pace.points, steps) / steps,
-      peerStep,
-      peak: Math.max(...runs.map(({ peakMebibytes }) => peakMebibytes)),
-      runs: runs.map(({ points }) =>
-        points.map((point) => ({
-          ...point,
-          seconds: secondsAt(pace.points, point.steps),
-          peerSeconds: peerStep === undefined ? undefined : peerStep * point.steps,
-        })),
-      ),
-    };
-  });
+/** Setups with their runs' points at the seconds of a quiet machine, and at those of PyTorch's steps. */
+const timed = (found) =>
+  found.map(({ runs, pace, peerStep, ...setup }) => ({
+    ...setup,
+    peerStep,
+    perStep: secondsAt(pace, setup.steps) / setup.steps,
+    peak: Math.max(...runs.map(({ peakMebibytes }) => peakMebibytes)),
+    runs: runs.map(({ points }) =>
+      points.map((point) => ({
+        ...point,
+        seconds: secondsAt(pace, point.steps),
+        peerSeconds: peerStep === undefined ? undefined : peerStep * point.steps,
+      })),
+    ),
+  }));
 
 /** Mean over runs that all reach it, else undefined. */
 const meanReaching = (runs, target, by) => {
@@ -46,8 +37,8 @@ const meanReaching = (runs, target, by) => {
 const cell = (value, text) => (value === undefined ? "–" : text(value));
 const rounded = (value) => String(Math.round(value));
 
-export const accuracyReport = (entries, setups) => {
-  const found = measured(entries, setups);
+export const accuracyTable = (setups) => {
+  const found = timed(setups);
   const row = ({ says, runs, perStep, peerStep, peak }) => {
     const ends = runs.map((points) => points.at(-1));
     return [
@@ -68,12 +59,11 @@ export const accuracyReport = (entries, setups) => {
     ...TARGETS.map((target) => `s to ${100 * target} %`),
     ...["forwards to 75 %", "s a step", "peak MiB", "seconds at PyTorch MeZO's pace"],
   ];
-  const lines = [head, head.map((_, i) => (i === 0 ? "---" : "---:")), ...found.map(row)];
-  return lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  return markdown([head, ...found.map(row)]);
 };
 
-export const accuracyPicture = (entries, setups) => {
-  const found = measured(entries, setups);
+export const accuracyPicture = (setups) => {
+  const found = timed(setups);
   const frame = { left: 76, top: 116, width: 800, height: 380 };
   const points = found.flatMap(({ runs }) => runs.flat()).filter(({ steps }) => steps > 0);
   const peers = points.flatMap(({ peerSeconds }) => peerSeconds ?? []);
