@@ -11,9 +11,9 @@ import { optionScores, predicted } from "../dist/objective/option.js";
 import { loop } from "../dist/train/loop.js";
 
 /** Accuracy, and the mean cross-entropy of the options in nats, which is less noisy. */
-const score = async (engine, family, trees) => {
+const score = async (engine, family, trees, keptFrom) => {
   let [correct, nats] = [0, 0];
-  for await (const { pack, output } of outputs(engine, family, trees, "auto")) {
+  for await (const { pack, output } of outputs(engine, family, trees, "auto", keptFrom)) {
     const scores = optionScores(pack, output);
     for (const [i, { label }] of pack.trees.entries()) {
       if (predicted(scores[i]) === label) correct++;
@@ -52,6 +52,8 @@ export const trajectory = async ({ model, options, at, on = "dev", limit, onPoin
     return split.dev.map((index) => rows[index]);
   };
   const { trees } = examplesOf(model, task, (await rowsOf()).slice(0, limit));
+  // Where the first blocks are frozen, what they give is kept, as finetune keeps it.
+  const keptFrom = (options.method?.layers?.[0] ?? 0) > 0 ? settings.trainRows : undefined;
   const engine = await plan.openEngine();
   const points = [];
   // Forward passes of a step's rows: an anchor of more rows counts as many more.
@@ -94,7 +96,7 @@ export const trajectory = async ({ model, options, at, on = "dev", limit, onPoin
         since.push(event);
       }
       cpu += cpuSeconds() - start;
-      const point = { steps: done, forwards, seconds, cpu, ...(await score(engine, model.family, trees)) };
+      const point = { steps: done, forwards, seconds, cpu, ...(await score(engine, model.family, trees, keptFrom)) };
       const trained = {
         loss: mean(({ loss }) => loss),
         projectedGradient: Math.sqrt(mean(({ projectedGradient }) => projectedGradient ** 2)),

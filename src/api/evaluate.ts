@@ -14,19 +14,26 @@ export interface Measured {
   readonly correct: number;
 }
 
-/** Accuracy of the predicted options, or mean loss a scored token, over all trees. */
+/** Accuracy of the predicted options, or mean loss a scored token, over all trees. `keptFrom` is as `outputs` takes it. */
 export const measure = async (
   engine: Engine,
   family: BoundFamily,
   trees: readonly TokenTree[],
   metric: "accuracy" | "loss",
-  onProgress: (done: number, total: number) => void = () => {},
+  {
+    onProgress = () => {},
+    keptFrom,
+  }: {
+    readonly onProgress?: ((done: number, total: number) => void) | undefined;
+    readonly keptFrom?: number | undefined;
+  } = {},
 ): Promise<Measured> => {
   let done = 0;
   let correct = 0;
   let total = 0;
   let weight = 0;
-  for await (const { pack, output } of outputs(engine, family, trees, metric === "accuracy" ? "auto" : "tokens")) {
+  const head = metric === "accuracy" ? "auto" : "tokens";
+  for await (const { pack, output } of outputs(engine, family, trees, head, keptFrom)) {
     if (metric === "accuracy") {
       const scores = optionScores(pack, output);
       correct += pack.trees.filter((tree, i) => predicted(scores[i] ?? new Float64Array(0)) === tree.label).length;
@@ -52,7 +59,7 @@ export const evaluate = async (model: Model, options: EvaluateOptions): Promise<
   const adapted = await openAdapted(model, options);
   try {
     const { family } = adapted.model;
-    const { value, correct } = await measure(adapted.engine, family, trees, task.metric, options.onProgress);
+    const { value, correct } = await measure(adapted.engine, family, trees, task.metric, options);
     const result = { task: task.name, metric: task.metric, total: trees.length, value };
     return task.metric === "accuracy" ? { ...result, correct } : result;
   } finally {

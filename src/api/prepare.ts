@@ -254,7 +254,9 @@ export const prepare = async (
         return anchor;
       },
       async evaluate(engine) {
-        const { value } = await measure(engine, model.family, dev.trees, task.metric);
+        // Hidden states of dev rows are kept behind those of training rows.
+        const keptFrom = method.firstLayer === 0 ? undefined : train.length;
+        const { value } = await measure(engine, model.family, dev.trees, task.metric, { keptFrom });
         return { metric: task.metric, value };
       },
       hashBase: async (signal) => ({ sha256: await hashWeights(model.files, { signal }) }),

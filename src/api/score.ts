@@ -7,16 +7,35 @@ import type { BoundFamily } from "../model/family.js";
 /** Trees handed to the engine at a time: enough to keep it busy, few enough to show progress. */
 const STRETCH = 64;
 
-/** Runs trees in order through an engine at its live weights; yields each pack with the head's output on it. */
+/**
+ * Runs trees in order through an engine at its live weights; yields each pack with the head's output on it.
+ *
+ * @param keptFrom where the first blocks are frozen and the same trees will be run again: the number under which the first tree's hidden
+ *   states are kept, the others' being those that follow. A stretch is always packed alike, so they are the same bits each time
+ */
 export async function* outputs(
   engine: Engine,
   family: BoundFamily,
   trees: readonly TokenTree[],
   head: HeadKind | "auto",
+  keptFrom?: number,
 ): AsyncGenerator<{ pack: Pack; output: Float32Array }> {
   for (let start = 0; start < trees.length; start += STRETCH) {
     const stretch = packs(trees.slice(start, start + STRETCH), { head });
-    const [row = []] = await engine.evaluate({ points: [[]], runs: stretch.map((pack) => runOf(family, pack)) });
+    let next = keptFrom === undefined ? undefined : keptFrom + start;
+    const runs = stretch.map((pack) => {
+      if (next === undefined) return runOf(family, pack);
+      const first = next;
+      next += pack.trees.length;
+      return runOf(
+        family,
+        pack,
+        pack.trees.map((_, i) => first + i),
+      );
+    });
+    const rows = runs.flatMap((run) => run.rows?.map(({ row }) => row) ?? []);
+    if (rows.length > 0 && (await engine.missing(rows)).length > 0) await engine.prefetch(runs);
+    const [row = []] = await engine.evaluate({ points: [[]], runs });
     for (const [i, pack] of stretch.entries()) {
       const output = row[i];
       if (output !== undefined) yield { pack, output };

@@ -10,6 +10,7 @@ import { finetune } from "../../src/api/finetune.js";
 import { load, type Model } from "../../src/api/load.js";
 import { trainerOf } from "../../src/api/prepare.js";
 import { replay } from "../../src/api/replay.js";
+import { outputs } from "../../src/api/score.js";
 import { resolveSettings } from "../../src/api/settings.js";
 import type { FinetuneOptions, MethodChoice, StepEvent } from "../../src/api/types.js";
 import { packs } from "../../src/batch/pack.js";
@@ -91,13 +92,13 @@ describe.each(["lora", "full"] as const)("%s on blocks 3 to 4", (kind) => {
     const runs = packs(rows.map((_, i) => treeAt(i))).map((pack) => runOf(model.family, pack));
     const key = { seed: 1n, stream: "noise", step: 0, query: 0 } as const;
     const points = [[], [{ key, scale: 1e-2 }], [{ key, scale: -1e-2 }]];
-    const outputs: number[][] = [];
+    const found: number[][] = [];
     for (const firstLayer of [3, 0]) {
       const engine = await openEngine(model, { method: { ...method, firstLayer }, training, threads: 1 });
-      outputs.push((await engine.evaluate({ points, runs })).flatMap((row) => row.flatMap((output) => [...output])));
+      found.push((await engine.evaluate({ points, runs })).flatMap((row) => row.flatMap((output) => [...output])));
       await engine.close();
     }
-    const [cut = [], whole = []] = outputs;
+    const [cut = [], whole = []] = found;
     expect(cut.length).toBe(whole.length);
     const apart = cut.reduce((worst, value, i) => Math.max(worst, Math.abs(value - whole[i]!)), 0);
     expect(apart).toBeLessThan(1e-4);
@@ -105,6 +106,38 @@ describe.each(["lora", "full"] as const)("%s on blocks 3 to 4", (kind) => {
     const third = cut.length / 3;
     const moved = cut.slice(third, 2 * third).reduce((most, value, i) => Math.max(most, Math.abs(value - cut[i]!)), 0);
     expect(moved).toBeGreaterThan(1e-2);
+  });
+
+  test("rows that are looked at again and again keep what the first blocks give: the same answers, and no second prefix", async () => {
+    const training = trainerOf(model, resolveSettings({ method: kind, layers, rank: 2 }, 1), 8);
+    const treeAt = trainingTrees(
+      model,
+      templateTask(task),
+      (await readRows(join(asset("quickstart"), "train.jsonl"))).slice(0, 70),
+    );
+    const trees = Array.from({ length: 70 }, (_, i) => treeAt(i));
+    const engine = await openEngine(model, { method: training.method, training, threads: 1 });
+    let computed = 0;
+    const counting: typeof engine = {
+      ...engine,
+      prefetch(runs) {
+        computed += runs.length;
+        return engine.prefetch(runs);
+      },
+    };
+    const answers = async (keptFrom?: number) => {
+      const all: number[] = [];
+      for await (const { output } of outputs(counting, model.family, trees, "auto", keptFrom)) all.push(...output);
+      return all;
+    };
+    const whole = await answers();
+    expect(computed).toBe(0);
+    expect(await answers(8)).toEqual(whole);
+    const once = computed;
+    expect(once).toBeGreaterThan(1);
+    expect(await answers(8)).toEqual(whole);
+    expect(computed).toBe(once);
+    await engine.close();
   });
 
   test("a cold cache gives the bits of a warm one: stopped in any epoch and gone on with", async () => {
