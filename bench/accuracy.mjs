@@ -1,20 +1,21 @@
 // npm run bench:accuracy [-- --write]: accuracy on SST-2's validation rows against seconds and forward passes, the figure that users feel.
 // Each trajectory is kept in bench/results/sst2.jsonl as it ends: cut off, it goes on there. --pace measures what steps take, which wants a
-// quiet machine; --write puts what there is into docs/accuracy.md and its picture; --only NAME,… is for some setups.
+// quiet machine; --tried runs what settings were chosen among, on dev rows; --write puts what there is into docs/accuracy.md and its picture; --only NAME,… is for some setups.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { peer } from "./children.mjs";
-import { accuracyPicture, accuracyTable } from "./reports/accuracy.mjs";
+import { accuracyPicture, accuracyTable, triedTable } from "./reports/accuracy.mjs";
 import { insert } from "./reports/insert.mjs";
 import { missing, modelFolder, root } from "./setup.mjs";
-import { requestOf, setups } from "./setups.mjs";
+import { requestOf, setups, tried } from "./setups.mjs";
 import { kept, pace, paceOf, trajectory } from "./sst2.mjs";
 
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "3" },
     only: { type: "string" },
+    tried: { type: "boolean" },
     pace: { type: "boolean" },
     write: { type: "boolean" },
   },
@@ -27,7 +28,10 @@ if (why !== undefined) {
   console.log(`SKIPPED: ${why}`);
   process.exit(0);
 }
-if (values.pace) {
+const labelOf = ({ method, optimizer }) =>
+  `${method.kind} ${method.layers?.join("..") ?? "all"} ${optimizer.learningRate}`;
+if (values.tried) for (const request of tried) await trajectory(labelOf(request.options), request);
+else if (values.pace) {
   for (const setup of wanted) await pace(setup.name, requestOf(setup, 0).options);
   for (const method of ["full", "lora"])
     await kept.once({ peer: method }, async () => peer(await modelFolder(), { form: "published", method }));
@@ -40,8 +44,12 @@ const found = wanted.flatMap((setup) => {
   const peerStep = kept.get({ peer: setup.peer })?.secondsPerStep;
   return runs.length === 0 || steps === undefined ? [] : { ...setup, runs, pace: steps, peerStep };
 });
-console.log(accuracyTable(found));
+const choices = tried.flatMap((request) => {
+  const run = kept.get(request);
+  return run === undefined ? [] : { ...request.options, ...run };
+});
+console.log(`${accuracyTable(found)}\n\n${triedTable(choices)}`);
 if (values.write) {
-  insert(join(root, "docs/accuracy.md"), { accuracy: accuracyTable(found) });
+  insert(join(root, "docs/accuracy.md"), { accuracy: accuracyTable(found), tried: triedTable(choices) });
   writeFileSync(join(root, "docs/accuracy.svg"), accuracyPicture(found));
 }

@@ -27,7 +27,7 @@ const entry = (name, rate, forwards, seed, how) => {
 const stages = {
   screening: screened.map(([name, rate]) => entry(name, rate, 240, 0, { ...dev, limit: 300 })),
   halving: halving.map(([name, rate]) => entry(name, rate, 480, 0, dev)),
-  final: [0, 1, 2].flatMap((seed) => finals.map(([name, rate]) => entry(name, rate, 1600, seed, whole))),
+  final: [0, 1, 2].flatMap((seed) => finals.map(([name, rate]) => entry(name, rate, 1000, seed, whole))),
 };
 
 if (!values.write) {

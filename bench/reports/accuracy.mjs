@@ -62,6 +62,20 @@ export const accuracyTable = (setups) => {
   return markdown([head, ...found.map(row)]);
 };
 
+/** Settings that were looked at on dev rows. */
+export const triedTable = (runs) =>
+  markdown([
+    ["what is trained", "learning rate", "epsilon", "steps", "dev cross-entropy", "dev accuracy, %"],
+    ...runs.map(({ method, optimizer, points, failed }) => [
+      `${method.kind}${method.targets === "all-linear" ? ", all linear layers" : ""}, blocks ${method.layers?.join(" to ") ?? "all"}`,
+      `${optimizer.learningRate}`,
+      `${optimizer.epsilon}`,
+      `${points.at(-1).steps}`,
+      failed === undefined ? points.at(-1).nats.toFixed(3) : "diverged",
+      failed === undefined ? percent(points.at(-1).accuracy) : "–",
+    ]),
+  ]);
+
 export const accuracyPicture = (setups) => {
   const found = timed(setups);
   const frame = { left: 76, top: 116, width: 800, height: 380 };
