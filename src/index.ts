@@ -19,6 +19,9 @@ export {
   full,
   hizoo,
   lora,
+  type MethodDescription,
+  method,
+  methods,
   mezo,
   type OptimizerOptions,
   optimizer,
@@ -40,6 +43,7 @@ export type { EstimatorName } from "./estimator/estimators.js";
 export type { Answer, Metric, MetricName } from "./objective/metrics.js";
 export type { HyperparameterDescription, OptimizerDescription } from "./optimizer/describe.js";
 export type { OptimizerName } from "./optimizer/optimizers.js";
+export type { MethodName, MethodOptionsOf } from "./peft/methods.js";
 export type { PartitionLevel } from "./peft/partition.js";
 export type { PerturbationName } from "./perturbation/perturbations.js";
 export type { SubspaceName } from "./perturbation/subspace.js";

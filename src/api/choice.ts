@@ -51,7 +51,7 @@ export const choiceOf = (settings: Settings): Choice => {
  * Why a combination of settings makes no sense, in a sentence; nothing where it does. Every rule is a row: what is wrong, and when.
  */
 const objections = (settings: Settings, { configured, subspace }: Choice): readonly (string | false | undefined)[] => {
-  const { optimizer: name, perturbation, method, freezeA } = settings;
+  const { optimizer: name, perturbation, method, methodOptions } = settings;
   const { noises, anyEstimator } = optimizers[name];
   const kinds = Object.keys(configured.rule.states);
   return [
@@ -64,8 +64,7 @@ const objections = (settings: Settings, { configured, subspace }: Choice): reado
       !anyEstimator &&
       `--blocks: the estimator of ${name} (${configured.estimator.name}) looks at all weights at once.`,
     settings.blocks === null && settings.sweep === "jacobi" && "--sweep jacobi: it is for --blocks LEVEL.",
-    configured.refuses({ kind: method, freezeA }),
-    freezeA && method !== "lora" && `--freeze-a: it is LoRA's A that is frozen; --method ${method} has none.`,
+    configured.refuses({ kind: method, freezeA: methodOptions.freezeA === true }),
     subspace.kind === "stored" && settings.mask === null && "--subspace stored: the mask is a file, --mask FILE.",
     settings.mask !== null &&
       subspace.kind !== "stored" &&

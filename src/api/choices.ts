@@ -1,5 +1,8 @@
 import { describeOptimizer, type OptimizerDescription } from "../optimizer/describe.js";
-import type { OptimizerName, optimizers as table } from "../optimizer/optimizers.js";
+import type { OptimizerName, optimizers as optimizerTable } from "../optimizer/optimizers.js";
+import type { PeftMethod } from "../peft/define.js";
+import { type MethodName, type MethodOptionsOf, methodNames, methods as table } from "../peft/methods.js";
+import type { MethodOption } from "../peft/options.js";
 import type { subspaceOptions } from "../perturbation/subspace.js";
 import { settingsSchema } from "./settings.js";
 import type { MethodChoice, OptimizerChoice } from "./types.js";
@@ -19,22 +22,38 @@ export const choices = {
   schedule: shape.schedule.options,
 } as const;
 
+/** A method of the table, for people. */
+export interface MethodDescription {
+  readonly name: MethodName;
+  readonly summary: string;
+  readonly options: readonly (Omit<MethodOption, "schema"> & { readonly name: string })[];
+}
+
+/** Every method: what it trains, and its options. */
+export const methods = (): readonly MethodDescription[] =>
+  methodNames.map((name) => {
+    const { summary, options }: PeftMethod = table[name];
+    return {
+      ...{ name, summary },
+      options: Object.entries(options).map(([option, { schema: _, ...rest }]) => ({ name: option, ...rest })),
+    };
+  });
+
+/** Any method, by its name: `method("lora", { rank: 8 })`. */
+export const method = <N extends MethodName>(name: N, options: MethodOptionsOf<N> = {}): MethodChoice =>
+  // The union has each name with its own options, which a type parameter cannot show.
+  ({ kind: name, ...options }) as MethodChoice;
+
 /** LoRA: rank-r side paths on some linear layers, everything else frozen (arXiv 2106.09685). */
-export const lora = (options: Omit<Extract<MethodChoice, { kind: "lora" }>, "kind"> = {}): MethodChoice => ({
-  kind: "lora",
-  ...options,
-});
+export const lora = (options?: MethodOptionsOf<"lora">): MethodChoice => method("lora", options);
 
 /** Every parameter of the model, or of a range of its blocks. */
-export const full = (options: Omit<Extract<MethodChoice, { kind: "full" }>, "kind"> = {}): MethodChoice => ({
-  kind: "full",
-  ...options,
-});
+export const full = (options?: MethodOptionsOf<"full">): MethodChoice => method("full", options);
 
 type SubspaceOptions = typeof subspaceOptions;
 /** What an optimizer takes: hyperparameters of its own, the common ones, and those of a subspace that is put in its own one's place. */
 type Hyperparameter<N extends OptimizerName> =
-  | (N extends OptimizerName ? keyof (typeof table)[N]["hyperparameters"] : never)
+  | (N extends OptimizerName ? keyof (typeof optimizerTable)[N]["hyperparameters"] : never)
   | { [K in keyof SubspaceOptions]: keyof SubspaceOptions[K]["shape"] }[keyof SubspaceOptions];
 
 /** Settings of one optimizer, its hyperparameters by their names. */

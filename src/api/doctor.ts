@@ -8,9 +8,7 @@ import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
 import { lossOf, type Objective } from "../objective/objective.js";
-import { optimizers } from "../optimizer/optimizers.js";
-import { loraModules } from "../peft/lora.js";
-import { inLayers, type Method } from "../peft/method.js";
+import type { Method } from "../peft/method.js";
 import type { Batch } from "../train/loop.js";
 import { driving, type Stepper, takeStep } from "../train/step.js";
 import { movedWeights } from "./doctor/moved.js";
@@ -24,7 +22,7 @@ import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees } from "./examples.js";
 import type { Model } from "./load.js";
 import { trainerOf } from "./prepare.js";
-import { resolveSettings, type Settings, said } from "./settings.js";
+import { resolveSettings, type Settings, said, tuningOf } from "./settings.js";
 import type { CostReport, DoctorOptions, DoctorReport, RatesReport } from "./types.js";
 
 /** Steps taken to see their slopes and their time; the first is not timed. */
@@ -183,7 +181,7 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
     await engine.rewind();
     const noise = await checkNoise(engine, {
       epsilon: settings.epsilon,
-      usual: optimizers[settings.optimizer].defaults[settings.method === "full" ? "full" : "adapter"].epsilon,
+      usual: tuningOf(settings.optimizer, settings.method).epsilon,
       seed: stepper.seed,
       batch: smallBatch(family, objective, treesOf(0)),
       extent: THOROUGH,
@@ -218,17 +216,8 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
     };
 
     tell("rounding")(0, 1);
-    const { rank, alpha, targets, layers } = settings;
-    const modules =
-      settings.method === "full"
-        ? []
-        : loraModules(
-            { peft_type: "LORA", r: rank, lora_alpha: alpha, target_modules: targets },
-            inLayers(family.parameters, layers),
-            family.targets,
-          );
     const moved = await movedWeights(engine, {
-      ...{ model, modules, stepper: sound, learningRate, steps },
+      ...{ model, method, stepper: sound, learningRate, steps },
       batch: batchOf(family, objective, treesOf(0)),
     });
 

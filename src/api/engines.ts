@@ -9,7 +9,6 @@ import type { Head } from "../model/heads.js";
 import { fingerprint } from "../model/open.js";
 import type { TensorSource } from "../model/weights.js";
 import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
-import { loraMethod } from "../peft/lora.js";
 import type { Method } from "../peft/method.js";
 import { load, type Model } from "./load.js";
 import type { Training } from "./training.js";
@@ -106,7 +105,7 @@ export const openAdapted = async (
     const tuned = await load(adapter);
     return { model: tuned, engine: await openEngine(tuned, { method: plain, ...runtime }) };
   }
-  const { modules, tensors } = readAdapter(adapter, model.family.parameters);
-  const engine = await openEngine(model, { method: loraMethod(modules), adapter: tensors, ...runtime });
+  const { method, tensors } = readAdapter(adapter, model);
+  const engine = await openEngine(model, { method, adapter: tensors, ...runtime });
   return { model, engine };
 };

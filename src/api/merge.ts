@@ -4,7 +4,7 @@ import { ZerothError } from "../errors.js";
 import { encodings, type WritableEncoding, writers } from "../model/encodings.js";
 import { readTensorSync } from "../model/weights.js";
 import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
-import { loraNames, mergeLora } from "../peft/lora.js";
+import type { Merge } from "../peft/method.js";
 import { type Reader, saveModel } from "../peft/save.js";
 import { load, type Model } from "./load.js";
 import type { MergeOptions, MergeResult } from "./types.js";
@@ -40,10 +40,14 @@ const changeCounter = (dtype: WritableEncoding) => {
   };
 };
 
-/** The merged weights of a LoRA adapter, tensor by tensor. */
-const loraReader = (model: Model, adapter: string, changes: ReturnType<typeof changeCounter>): Reader => {
-  const { modules, tensors } = readAdapter(adapter, model.family.parameters);
-  const byWeight = new Map(modules.map((module) => [`${module.module}.weight`, module]));
+/** The merged weights of an adapter, tensor by tensor. @throws ZerothError where there is no merged model */
+const adapterReader = (model: Model, adapter: string, changes: ReturnType<typeof changeCounter>): Reader => {
+  const { method, tensors } = readAdapter(adapter, model);
+  const { merge: merges = new Map<string, Merge>() } = method;
+  if (typeof merges === "string")
+    throw new ZerothError(
+      `${adapter} cannot be merged: ${merges}.\nUse it beside the model: --adapter ${adapter} with evaluate and predict.`,
+    );
   const sourceOf = (sources: typeof tensors, name: string) => {
     const source = sources.get(name);
     if (source === undefined) throw new Error(`no tensor ${name}`);
@@ -51,11 +55,10 @@ const loraReader = (model: Model, adapter: string, changes: ReturnType<typeof ch
   };
   return async (name) => {
     const weight = sourceOf(model.files.weights, name);
-    const module = byWeight.get(name);
-    if (module === undefined) return weight;
-    const names = loraNames(module.module);
+    const own = merges.get(name);
+    if (own === undefined) return weight;
     const before = weight.slice();
-    mergeLora(weight, sourceOf(tensors, names.a), sourceOf(tensors, names.b), module);
+    own.into(weight, ...own.from.map((tensor) => sourceOf(tensors, tensor)));
     changes.count(before, weight);
     return weight;
   };
@@ -92,11 +95,11 @@ export const merge = async (model: Model, { adapter, out, dtype = "float32" }: M
   }
   const encoding = dtypes[dtype];
   const changes = changeCounter(encoding);
-  const isLora = existsSync(join(adapter, ADAPTER_CONFIG));
-  if (!isLora && !existsSync(join(adapter, "config.json"))) {
+  const isAdapter = existsSync(join(adapter, ADAPTER_CONFIG));
+  if (!isAdapter && !existsSync(join(adapter, "config.json"))) {
     throw new ZerothError(`${adapter} holds neither an adapter (${ADAPTER_CONFIG}) nor a model (config.json).`);
   }
-  const read = isLora ? loraReader(model, adapter, changes) : await fullReader(model, adapter, changes);
+  const read = isAdapter ? adapterReader(model, adapter, changes) : await fullReader(model, adapter, changes);
   const { parameters } = model.family;
   try {
     await saveModel(out, model.files, parameters, read, encoding);

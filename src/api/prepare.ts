@@ -12,13 +12,13 @@ import { KERNEL_VERSION } from "../kernels/program.js";
 import { fingerprint, hashWeights } from "../model/open.js";
 import { readTensorSync } from "../model/weights.js";
 import { lossOf } from "../objective/objective.js";
-import { optimizers } from "../optimizer/optimizers.js";
+import { saveAdapter } from "../peft/adapter.js";
 import { withCores } from "../peft/cores.js";
-import { fullMethod } from "../peft/full.js";
-import { loraMethod, loraModules } from "../peft/lora.js";
+import type { PeftMethod } from "../peft/define.js";
 import { readMask } from "../peft/mask.js";
-import { inLayers, type Method } from "../peft/method.js";
-import { saveAdapter, saveModel } from "../peft/save.js";
+import type { Method } from "../peft/method.js";
+import { methods } from "../peft/methods.js";
+import { saveModel } from "../peft/save.js";
 import { isLowRank } from "../perturbation/subspace.js";
 import { PHILOX_ROUNDS } from "../random/philox.js";
 import type { JournalHeader } from "../train/journal.js";
@@ -32,7 +32,7 @@ import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
 import type { Model } from "./load.js";
 import { prefetcher, type RowPack } from "./prefetch.js";
-import type { Settings } from "./settings.js";
+import { type Settings, tuningOf, written } from "./settings.js";
 import { type Training, trainingOf } from "./training.js";
 import type { FinetuneOptions, TrainEvent } from "./types.js";
 
@@ -44,25 +44,11 @@ const versions = {
   runtime: versionOf("onnxruntime-node/package.json"),
 } as const;
 
+const definitionOf = (settings: Settings): PeftMethod => methods[settings.method];
+
 /** The trainable set that settings name, on a model: what it is saved as. */
-export const methodOf = (model: Model, settings: Settings): Method => {
-  const { layers } = settings;
-  const last = model.family.layers - 1;
-  if (layers !== null && (layers[0] > layers[1] || layers[1] > last)) {
-    throw new ZerothError(`--layers ${layers.join("..")}: the model's blocks are 0..${last}.`, { kind: "usage" });
-  }
-  const parameters = inLayers(model.family.parameters, layers);
-  if (settings.method === "full") return fullMethod(parameters);
-  const { rank, alpha, targets, freezeA } = settings;
-  return loraMethod(
-    loraModules(
-      { peft_type: "LORA", r: rank, lora_alpha: alpha, target_modules: targets },
-      parameters,
-      model.family.targets,
-    ),
-    freezeA,
-  );
-};
+export const methodOf = (model: Model, settings: Settings): Method =>
+  definitionOf(settings).bind(model, settings.methodOptions, BigInt(settings.seed));
 
 /** A method as it is trained, and what trains it. */
 export interface Trainer extends Training {
@@ -86,28 +72,21 @@ const frozen = async (model: Model, name: string): Promise<Float32Array> => {
   return readTensorSync(source);
 };
 
-/** What PEFT must know of the model that an adapter is for. */
-const adapterFacts = ({ family }: Model, { targets }: Settings) => ({
-  targets: targets ?? family.targets,
-  turned: family.parameters.some(({ turned }) => turned === true),
-  task: ({ next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const)[family.reads],
-});
-
 /** Saves what settings trained: an adapter folder, or a whole model folder. */
 export const saverOf = (model: Model, settings: Settings): RunPlan["save"] => {
-  const { tensors, frozen: fixed = [] } = methodOf(model, settings);
-  const all = [...tensors, ...fixed];
+  const definition = definitionOf(settings);
+  const method = methodOf(model, settings);
+  const own = new Map([...method.tensors, ...(method.frozen ?? [])].map(({ name, shape }) => [name, shape]));
   return async (engine, folder) => {
     // What a subspace holds beside the weights goes into them first.
     await engine.fold();
-    const trained = new Map(all.map(({ name, shape }) => [name, shape]));
     const read = (name: string) => {
-      const shape = trained.get(name);
+      const shape = own.get(name);
       return shape === undefined ? frozen(model, name) : valuesOf(engine, { name, shape });
     };
-    return settings.method === "full"
+    return definition.folder === undefined
       ? saveModel(folder, model.files, model.family.parameters, read)
-      : saveAdapter(folder, model.files, all, { ...settings, ...adapterFacts(model, settings) }, read);
+      : saveAdapter(folder, model, definition, { method, options: settings.methodOptions }, read);
   };
 };
 
@@ -185,7 +164,7 @@ export const prepare = async (
       .update(await readFile(file))
       .digest("hex"),
     trainRows: train.length,
-    options: settings,
+    options: written(settings),
     rounds: PHILOX_ROUNDS,
     mode: method.placement,
     parameters: hashOf(method.tensors.map(({ name, shape }) => [name, shape])),
@@ -231,8 +210,7 @@ export const prepare = async (
       },
       async check(engine) {
         if (options.noiseCheck === false) return [];
-        const { epsilon: usual } =
-          optimizers[settings.optimizer].defaults[settings.method === "full" ? "full" : "adapter"];
+        const { epsilon: usual } = tuningOf(settings.optimizer, settings.method);
         const { epsilon } = settings;
         const batch = smallBatch(model.family, objective, order(0).map(treeAt));
         try {

@@ -1,15 +1,27 @@
 import { existsSync, readdirSync } from "node:fs";
-import { ZerothError } from "../errors.js";
+import { ZodError } from "zod";
+import { messageOf, ZerothError } from "../errors.js";
 import { fingerprint } from "../model/open.js";
-import { readJournal } from "../train/journal.js";
+import { type JournalHeader, readJournal } from "../train/journal.js";
 import { restoreRun } from "../train/restore.js";
 import { runPaths } from "../train/run-folder.js";
 import { openEngine, threadsOf } from "./engines.js";
 import { requireSameBase } from "./finetune.js";
 import type { Model } from "./load.js";
 import { saverOf, trainerOf } from "./prepare.js";
-import { settingsSchema } from "./settings.js";
+import { readSettings, type Settings } from "./settings.js";
 import type { ReplayOptions } from "./types.js";
+
+const settingsOf = (path: string, { options, zeroth }: JournalHeader): Settings => {
+  try {
+    return readSettings(options);
+  } catch (error) {
+    const [what] = error instanceof ZodError ? [error.issues[0]?.path.join(".")] : messageOf(error).split(/:|\n/);
+    throw new ZerothError(
+      `${path} holds settings that this version does not know (${what}).\nUse the version of Zeroth that made it: ${zeroth}.`,
+    );
+  }
+};
 
 /**
  * Rebuilds the tuned weights after any step from the base model and the run's journal alone, bit for bit; no forward pass runs.
@@ -22,12 +34,7 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
   }
   const paths = runPaths(options.run);
   const journal = readJournal(paths.journal);
-  const parsed = settingsSchema.safeParse(journal.header.options);
-  if (!parsed.success) {
-    throw new ZerothError(
-      `${paths.journal} holds settings that this version does not know (${parsed.error.issues[0]?.path.join(".")}).\nUse the version of Zeroth that made it: ${journal.header.zeroth}.`,
-    );
-  }
+  const settings = settingsOf(paths.journal, journal.header);
   if (fingerprint(model.files) !== journal.header.model.fingerprint) {
     throw new ZerothError(
       `${paths.journal} was made with another base model (${journal.header.model.origin}).\nGive the model it was made with.`,
@@ -40,7 +47,6 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
       kind: "usage",
     });
   }
-  const settings = parsed.data;
   const trainer = trainerOf(model, settings, journal.header.trainRows);
   const { method, stepper } = trainer;
   const engine = await openEngine(model, {

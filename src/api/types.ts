@@ -1,6 +1,7 @@
 import type { EstimatorName } from "../estimator/estimators.js";
 import type { Metric, MetricName } from "../objective/metrics.js";
 import type { OptimizerName } from "../optimizer/optimizers.js";
+import type { MethodName, MethodOptionsOf } from "../peft/methods.js";
 import type { PartitionLevel } from "../peft/partition.js";
 import type { PerturbationName } from "../perturbation/perturbations.js";
 import type { SubspaceName } from "../perturbation/subspace.js";
@@ -22,27 +23,8 @@ export interface DataChoice {
   readonly format?: "completion" | "chat" | undefined;
 }
 
-/** The trainable set. */
-export type MethodChoice =
-  | {
-      readonly kind: "lora";
-      /** r. Default 8. */
-      readonly rank?: number | undefined;
-      /** The side path is scaled by alpha / rank. Default 16. */
-      readonly alpha?: number | undefined;
-      /** Module names (`q_proj`) or `"all-linear"`. Default q_proj and v_proj, as PEFT does. */
-      readonly targets?: readonly string[] | "all-linear" | undefined;
-      /** LoRA-FA: A stays as it starts, B alone is trained. Default false. */
-      readonly freezeA?: boolean | undefined;
-      readonly layers?: LayerRange | undefined;
-    }
-  | { readonly kind: "full"; readonly layers?: LayerRange | undefined };
-
-/**
- * Blocks `first` to `last`, counted from 0, both included, that are trained; embeddings, the last norm and the head are not.
- * What comes before the first of them runs once a row and is kept, so that steps pay for the rest alone.
- */
-export type LayerRange = readonly [first: number, last: number];
+/** The trainable set: a method of the table by its name, and its options. */
+export type MethodChoice = { [N in MethodName]: { readonly kind: N } & MethodOptionsOf<N> }[MethodName];
 
 /** What a run says of its optimizer. */
 export interface OptimizerSettings {

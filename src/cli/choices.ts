@@ -1,26 +1,13 @@
-import { type FinetuneOptions, type MethodChoice, type OptimizerSettings, ZerothError } from "../index.js";
-import { dataChoice } from "./flags.js";
+import { choices, type FinetuneOptions, type MethodChoice, type MethodName, type OptimizerSettings } from "../index.js";
+import { dataChoice, methodOptions } from "./flags.js";
 
 /** What was said of the method; nothing if nothing was, so that a run that is gone on with keeps its own. */
-const methodChoice = (options: {
-  method?: "lora" | "full" | undefined;
-  rank?: number | undefined;
-  alpha?: number | undefined;
-  targets?: string | undefined;
-  freezeA?: boolean | undefined;
-  layers?: readonly [number, number] | undefined;
-}): MethodChoice | undefined => {
-  const { method, rank, alpha, targets, freezeA, layers } = options;
-  const ofLora = rank ?? alpha ?? targets ?? freezeA;
-  if (method === "full") {
-    if (ofLora === undefined) return { kind: "full", layers };
-    throw new ZerothError("--rank, --alpha, --targets and --freeze-a are LoRA's; --method full has none.", {
-      kind: "usage",
-    });
-  }
-  if (method === undefined && ofLora === undefined && layers === undefined) return undefined;
-  const modules = targets?.trim() === "all-linear" ? "all-linear" : targets?.split(",").map((name) => name.trim());
-  return { kind: "lora", rank, alpha, freezeA, layers, targets: modules };
+const methodChoice = (options: { readonly method?: MethodName | undefined }): MethodChoice | undefined => {
+  const given = options as Readonly<Record<string, unknown>>;
+  const own = methodOptions.flatMap((name) => (given[name] === undefined ? [] : [[name, given[name]] as const]));
+  if (options.method === undefined && own.length === 0) return undefined;
+  // Names and values are checked against the method's own, which a flag's text does not show.
+  return { kind: options.method ?? choices.method[0], ...Object.fromEntries(own) } as MethodChoice;
 };
 
 /** Hyperparameters with flags of their own. */

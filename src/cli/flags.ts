@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { choices, type DataChoice } from "../index.js";
+import { choices, type DataChoice, methods } from "../index.js";
 import { nearest, or } from "./words.js";
 
 /** An option of a command: how it is written, what it does, and what its value must be. */
@@ -59,14 +59,6 @@ const hyperparameters = z
     return z.NEVER;
   });
 
-/** "22..29", or "22" for one. */
-const layers = text.transform((value, context): readonly [number, number] => {
-  const [, first, last = first] = /^(\d+)(?:\.\.(\d+))?$/.exec(value.trim()) ?? [];
-  if (first !== undefined && Number(first) <= Number(last)) return [Number(first), Number(last)];
-  context.addIssue({ code: "custom", message: `must be like 22..29, not ${JSON.stringify(value)}` });
-  return z.NEVER;
-});
-
 const toggle = z.boolean({ error: "must be true or false" });
 
 const main = grouping("Model:");
@@ -102,23 +94,39 @@ export const dataFlags = {
   ),
 } as const;
 
+const described = methods();
+/** Every option of the methods, by its name. */
+export const methodOptions = [...new Set(described.flatMap(({ options }) => options.map(({ name }) => name)))];
+
+const takes = { whole: whole(1), positive: aboveZero, nothing: toggle, text: list };
+
+/** One flag for an option of one or more methods, each with what it does there. */
+const methodFlag = (name: string): readonly [string, Flag] => {
+  const all = described.flatMap((one) =>
+    one.options.filter((option) => option.name === name).map((option) => ({ ...option, method: one.name })),
+  );
+  const texts = all.map(({ help, otherwise }) => (otherwise === "" ? help : `${help} (default: ${otherwise})`));
+  const help = [...new Set(texts)].map((text) => {
+    const of = all.filter((_, i) => texts[i] === text).map((option) => option.method);
+    return `${of.length === described.length ? "" : `${of.join(", ")}: `}${text}`;
+  });
+  const [{ usage, takes: kind }] = all as [(typeof all)[number]];
+  return [name, method(usage, help.join("; "), takes[kind].optional())];
+};
+
 export const methodFlags = {
-  method: method("--method <name>", `${or(choices.method)} (default: lora)`, choice(choices.method).optional()),
-  rank: method("--rank <r>", "LoRA's rank (default: 8)", whole(1).optional()),
-  alpha: method("--alpha <a>", "LoRA's scale is alpha / rank (default: 16)", aboveZero.optional()),
-  targets: method(
-    "--targets <names>",
-    "modules, split at commas, or all-linear (default: as PEFT has them, q_proj,v_proj in Llama)",
-    list.optional(),
+  ...Object.fromEntries(methodOptions.map(methodFlag)),
+  method: method(
+    "--method <name>",
+    `what is trained: ${described.map(({ name, summary }) => `${name}, ${summary}`).join("; ")} (default: ${choices.method[0]})`,
+    choice(choices.method).optional(),
   ),
-  freezeA: method("--freeze-a", "LoRA-FA: A stays as it starts, B alone is trained", toggle.optional()),
-  layers: method("--layers <first..last>", "blocks to train, from 0, both included (default: all)", layers.optional()),
   prefixCache: method(
     "--prefix-cache <MiB>",
     "memory for hidden states where the first blocks are frozen (default: 256)",
     whole(0).optional(),
   ),
-} as const;
+};
 
 const optimizerFlags = {
   optimizer: optimizing(

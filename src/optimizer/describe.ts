@@ -3,7 +3,7 @@ import { estimators } from "../estimator/estimators.js";
 import { lengthOf } from "../kernels/program.js";
 import { withCores } from "../peft/cores.js";
 import { fullMethod } from "../peft/full.js";
-import type { Method } from "../peft/method.js";
+import { type MethodName, methodNames } from "../peft/methods.js";
 import type { PerturbationName } from "../perturbation/perturbations.js";
 import { isLowRank, type Subspace } from "../perturbation/subspace.js";
 import type { Configured, Tuning } from "./optimizer.js";
@@ -45,7 +45,7 @@ export interface OptimizerDescription {
   readonly perturbations: readonly PerturbationName[];
   readonly hyperparameters: readonly HyperparameterDescription[];
   /** Trainable sets that it learns from. */
-  readonly methods: readonly Method["kind"][];
+  readonly methods: readonly MethodName[];
   /** Where to start from: for adapters, and for a model's own weights. */
   readonly defaults: { readonly adapter: Tuning; readonly full: Tuning };
   /** Its own defaults of other settings, by their names. */
@@ -156,7 +156,7 @@ export const describeOptimizer = (name: OptimizerName): OptimizerDescription => 
     estimator: estimator.name,
     otherEstimators: optimizer.anyEstimator ? Object.keys(estimators).filter((other) => other !== estimator.name) : [],
     ...{ subspace, perturbations: noises, hyperparameters: hyperparametersOf(optimizer.schema) },
-    methods: (["lora", "full"] as const).filter((kind) => configured.refuses({ kind, freezeA }) === undefined),
+    methods: methodNames.filter((kind) => configured.refuses({ kind, freezeA }) === undefined),
     ...{ defaults, preset, decisions, published },
   };
 };

@@ -1,24 +1,38 @@
 import { readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
-import type { Parameter } from "../model/family.js";
-import { readSafetensorsHeader } from "../model/safetensors.js";
+import type { Json } from "../model/json.js";
+import { readSafetensorsHeader, writeSafetensors } from "../model/safetensors.js";
 import { readTensorSync, type TensorSource } from "../model/weights.js";
 import { oneLine } from "../one-line.js";
-import { type LoraConfig, type LoraModule, loraConfig, loraModules, loraNames } from "./lora.js";
+import type { Base, PeftMethod } from "./define.js";
+import type { Method, Trainable } from "./method.js";
+import { methods } from "./methods.js";
+import { encoded, type Reader } from "./save.js";
 
 /** PEFT's two file names. */
-export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
+const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter_config.json";
 
 export interface LoadedAdapter {
-  readonly config: LoraConfig;
-  readonly modules: readonly LoraModule[];
+  readonly method: Method;
+  /** By canonical name: those of the method, no more and no less. */
   readonly tensors: ReadonlyMap<string, TensorSource>;
 }
 
-const readConfig = (file: string): LoraConfig => {
+const table: readonly PeftMethod[] = Object.values(methods);
+const folders = table.flatMap(({ folder }) => folder ?? []);
+const common = z.looseObject({ peft_type: z.string(), base_model_name_or_path: z.string().nullish() });
+
+/** @throws ZerothError that names the file, and the field that is missing or not built */
+const readConfig = (file: string) => {
+  const unusable = (error: z.ZodError, what = "adapter") =>
+    new ZerothError(
+      `${file}: not a configuration of ${what} that Zeroth can use.\n${z.prettifyError(error).split("\n").slice(0, 2).join(" ")}`,
+    );
   let json: unknown;
   try {
     json = JSON.parse(readFileSync(file, "utf8"));
@@ -27,13 +41,17 @@ const readConfig = (file: string): LoraConfig => {
       `${file}: cannot be read as an adapter configuration (${messageOf(error)}).\nAn adapter folder holds ${ADAPTER_CONFIG} and ${ADAPTER_WEIGHTS}.`,
     );
   }
-  const parsed = loraConfig.safeParse(json);
-  if (!parsed.success) {
+  const named = common.safeParse(json);
+  if (!named.success) throw unusable(named.error, "an adapter");
+  const { peft_type: type, base_model_name_or_path: base = null } = named.data;
+  const folder = folders.find((one) => one.type === type);
+  if (folder === undefined)
     throw new ZerothError(
-      `${file}: not a LoRA configuration that Zeroth can use.\n${z.prettifyError(parsed.error).split("\n").slice(0, 2).join(" ")}`,
+      `${file}: adapters of the peft_type ${oneLine(type, 40)} are not known. Known: ${folders.map((one) => one.type).join(", ")}.`,
     );
-  }
-  return parsed.data;
+  const parsed = folder.schema.safeParse(json);
+  if (!parsed.success) throw unusable(parsed.error, `a ${type} adapter`);
+  return { folder, config: parsed.data, base };
 };
 
 const list = (names: readonly string[]): string => {
@@ -44,30 +62,18 @@ const list = (names: readonly string[]): string => {
   return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
 };
 
+const tensorsOf = ({ tensors, frozen = [] }: Method): readonly Trainable[] => [...tensors, ...frozen];
+
 /**
- * Reads a PEFT LoRA folder and matches it to a model, key by key.
+ * Reads an adapter folder and matches it to a model, key by key.
  * @throws ZerothError that lists the keys or shapes which do not match
  */
-export const readAdapter = (folder: string, parameters: readonly Parameter[]): LoadedAdapter => {
-  const config = readConfig(join(folder, ADAPTER_CONFIG));
-  const file = join(folder, ADAPTER_WEIGHTS);
+export const readAdapter = (path: string, model: Base): LoadedAdapter => {
+  const { folder, config, base } = readConfig(join(path, ADAPTER_CONFIG));
+  const file = join(path, ADAPTER_WEIGHTS);
   const tensors = new Map(readSafetensorsHeader(file).map((source) => [source.name, source]));
-  // The file decides which modules are adapted; the configuration only says how (PEFT writes no entry for an absent one).
-  const present = [...tensors.keys()]
-    .filter((name) => name.endsWith(".lora_A.weight"))
-    .map((name) => name.slice("base_model.model.".length, -".lora_A.weight".length));
-  const modules = loraModules({ ...config, target_modules: "all-linear" }, parameters).filter(({ module }) =>
-    present.includes(module),
-  );
-  const expected = new Map(
-    modules.flatMap(({ module, rank, inputs, outputs }): [string, readonly number[]][] => {
-      const names = loraNames(module);
-      return [
-        [names.a, [rank, inputs]],
-        [names.b, [outputs, rank]],
-      ];
-    }),
-  );
+  const method = folder.read(model, { config, folder: path, tensors });
+  const expected = new Map(tensorsOf(method).map(({ name, shape }) => [name, shape]));
   const unknown = [...tensors.keys()].filter((name) => !expected.has(name));
   const missing = [...expected.keys()].filter((name) => !tensors.has(name));
   const misshapen = [...expected].flatMap(([name, shape]) => {
@@ -76,15 +82,15 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
       ? []
       : [`${name} is [${source.shape}], the model needs [${shape}]`];
   });
-  if (unknown.length + missing.length + misshapen.length > 0 || modules.length === 0) {
+  if (unknown.length + missing.length + misshapen.length > 0 || expected.size === 0) {
     const faults = [
-      unknown.length > 0 ? `Keys that match no linear layer: ${list(unknown)}.` : "",
+      unknown.length > 0 ? `Keys that match nothing of the model: ${list(unknown)}.` : "",
       missing.length > 0 ? `Keys that are missing: ${list(missing)}.` : "",
       misshapen.length > 0 ? `Shapes that differ: ${list(misshapen)}.` : "",
       tensors.size === 0 ? "The file holds no tensors." : "",
     ].filter((line) => line !== "");
     throw new ZerothError(
-      `${file}: this adapter was made for another model (base: ${oneLine(config.base_model_name_or_path ?? "not said")}).\n${faults.join(" ")}`,
+      `${file}: this adapter was made for another model (base: ${oneLine(base ?? "not said")}).\n${faults.join(" ")}`,
     );
   }
   for (const source of tensors.values()) {
@@ -94,5 +100,43 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
       );
     }
   }
-  return { config, modules, tensors };
+  return { method, tensors };
+};
+
+const tasks = { next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const;
+
+/**
+ * Writes what a method trained as an adapter folder. Equal adapters give equal bytes: keys are sorted.
+ *
+ * @param options the method's, as they were given
+ * @throws ZerothError when the folder cannot be written
+ */
+export const saveAdapter = async (
+  path: string,
+  model: Base,
+  { name, folder }: PeftMethod,
+  { method, options }: { readonly method: Method; readonly options: Json },
+  read: Reader,
+): Promise<void> => {
+  if (folder === undefined) throw new Error(`${name} is saved as a whole model`);
+  await mkdir(path, { recursive: true });
+  await writeSafetensors(
+    join(path, ADAPTER_WEIGHTS),
+    tensorsOf(method).map(({ name: tensor, shape }) => ({
+      ...{ name: tensor, shape, dtype: "F32" as const },
+      bytes: () => encoded(read(tensor), "F32"),
+    })),
+  );
+  await folder.write(path, method);
+  const config: Json = {
+    ...folder.config(model, options, method),
+    base_model_name_or_path: model.files.origin.spec,
+    inference_mode: true,
+    modules_to_save: null,
+    peft_type: folder.type,
+    revision: null,
+    task_type: tasks[model.family.reads],
+  };
+  const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
+  await writeFileAtomic(join(path, ADAPTER_CONFIG), `${JSON.stringify(sorted, null, 2)}\n`);
 };

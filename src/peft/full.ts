@@ -1,5 +1,7 @@
 import type { Parameter } from "../model/family.js";
+import { defineMethod } from "./define.js";
 import { firstLayerOf, type Method } from "./method.js";
+import { inLayers, layers } from "./options.js";
 
 /** These parameters of the model, in place; a tied embedding is one parameter. */
 export const fullMethod = (parameters: readonly Parameter[]): Method => ({
@@ -11,4 +13,12 @@ export const fullMethod = (parameters: readonly Parameter[]): Method => ({
     ...(layer === undefined ? {} : { layer }),
     ...(turned === undefined ? {} : { turned }),
   })),
+});
+
+export const full = defineMethod({
+  name: "full",
+  summary: "every parameter of the model, or of some of its blocks; the result is a whole model",
+  options: { layers },
+  tuning: { of: "full" },
+  bind: ({ family }, { layers: range }) => fullMethod(inLayers(family, range)),
 });

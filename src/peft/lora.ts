@@ -2,17 +2,10 @@ import { z } from "zod";
 import { ZerothError } from "../errors.js";
 import type { Value } from "../graph/ir.js";
 import type { Parameter } from "../model/family.js";
+import { defineMethod } from "./define.js";
 import { firstLayerOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
+import { inLayers, layers, modules, pattern, positive, text, toggle, whole } from "./options.js";
 
-/** A regular expression that compiles; PEFT's are Python's, whose common part is JavaScript's too. */
-const pattern = z.string().refine((source) => {
-  try {
-    new RegExp(source);
-    return true;
-  } catch {
-    return false;
-  }
-}, "not a regular expression");
 /** Absent, as PEFT writes it where a feature is not used. */
 const unused = z.null().optional();
 
@@ -25,7 +18,7 @@ export const loraConfig = z.looseObject({
   base_model_name_or_path: z.string().nullish(),
   r: z.int().min(1),
   lora_alpha: z.number(),
-  target_modules: z.union([pattern, z.array(z.string())]).nullish(),
+  target_modules: z.union([pattern, z.array(z.string()).readonly()]).nullish(),
   use_rslora: z.boolean().nullish(),
   rank_pattern: z.record(pattern, z.int().min(1)).nullish(),
   alpha_pattern: z.record(pattern, z.number()).nullish(),
@@ -49,7 +42,7 @@ export const loraNames = (module: string): { a: string; b: string } => ({
 });
 
 /** The last part of the module that a LoRA tensor belongs to: `q_proj`. */
-export const moduleLeaf = (tensor: string): string =>
+const moduleLeaf = (tensor: string): string =>
   tensor
     .replace(/\.lora_[AB]\.weight$/, "")
     .split(".")
@@ -91,7 +84,7 @@ export const loraModules = (
   const matches = (module: string): boolean => {
     if (targets === "all-linear") return true;
     if (typeof targets === "string") return new RegExp(`^(?:${targets})$`).test(module);
-    return targets.some((target) => endsWith(module, target));
+    return targets.some((target: string) => endsWith(module, target));
   };
   if (Array.isArray(targets)) {
     const unmatched = targets.filter((target) => !all.some((parameter) => endsWith(moduleOf(parameter), target)));
@@ -118,6 +111,8 @@ export const loraModules = (
     });
 };
 
+const none = new Float32Array();
+
 /**
  * LoRA (arXiv 2106.09685). A starts Kaiming-uniform with a = √5, which is uniform on ±1/√inputs, and B at zero, as PEFT
  * starts them, so step 0 is the base model exactly.
@@ -138,6 +133,15 @@ export const loraMethod = (modules: readonly LoraModule[], freezeA = false): Met
     kind: "lora",
     placement: "copies",
     firstLayer: firstLayerOf(modules),
+    merge: new Map(
+      modules.map((module) => {
+        const { a, b } = loraNames(module.module);
+        return [
+          `${module.module}.weight`,
+          { from: [a, b], into: (weight, down = none, up = none) => mergeLora(weight, down, up, module) },
+        ];
+      }),
+    ),
     tensors: freezeA ? pairs.filter((tensor) => !isA(tensor)) : pairs,
     frozen: freezeA ? pairs.filter(isA) : [],
     attach: (g, module, x, base, tensor) => {
@@ -160,7 +164,7 @@ export const loraMethod = (modules: readonly LoraModule[], freezeA = false): Met
 };
 
 /** W + scale·B·A, products summed in float64 and rounded once. `weight` is the base's, and is changed in place. */
-export const mergeLora = (weight: Float32Array, a: Float32Array, b: Float32Array, module: LoraModule): void => {
+const mergeLora = (weight: Float32Array, a: Float32Array, b: Float32Array, module: LoraModule): void => {
   const { inputs, outputs, turned, rank, scale } = module;
   const [across, down] = turned ? [outputs, 1] : [1, inputs];
   const row = new Float64Array(inputs);
@@ -177,3 +181,72 @@ export const mergeLora = (weight: Float32Array, a: Float32Array, b: Float32Array
     }
   }
 };
+
+const optionsOf = ({
+  rank,
+  alpha,
+  targets,
+}: {
+  rank: number;
+  alpha: number;
+  targets: LoraConfig["target_modules"];
+}) => ({
+  ...{ peft_type: "LORA" as const, r: rank, lora_alpha: alpha, target_modules: targets },
+});
+
+export const lora = defineMethod({
+  name: "lora",
+  summary: "rank-r side paths beside some linear layers (arXiv 2106.09685)",
+  options: {
+    /** r. Default 8. */
+    rank: whole("--rank <r>", "rank of the added matrices", 8),
+    /** The side path is scaled by alpha / rank. Default 16. */
+    alpha: positive("--alpha <a>", "the side path's scale is alpha / rank", 16),
+    /** Module names (`q_proj`) or `"all-linear"`. Default q_proj and v_proj, as PEFT does. */
+    targets: text(
+      "--targets <names>",
+      "modules, split at commas, or all-linear",
+      "as PEFT has them, q_proj,v_proj in Llama",
+      modules.nullable().default(null),
+    ),
+    /** LoRA-FA: A stays as it starts, B alone is trained. Default false. */
+    freezeA: toggle("--freeze-a", "LoRA-FA: A stays as it starts, B alone is trained"),
+    layers,
+  },
+  tuning: { of: "adapter" },
+  bind: ({ family }, options) =>
+    loraMethod(loraModules(optionsOf(options), inLayers(family, options.layers), family.targets), options.freezeA),
+  folder: {
+    type: "LORA",
+    schema: loraConfig,
+    config({ family }, { rank, alpha, targets, layers: range }, { tensors, frozen = [] }) {
+      const adapted = targets ?? family.targets;
+      const names =
+        adapted === "all-linear" ? [...new Set([...tensors, ...frozen].map(({ name }) => moduleLeaf(name)))] : adapted;
+      return {
+        alpha_pattern: {},
+        bias: "none",
+        fan_in_fan_out: family.parameters.some(({ turned }) => turned === true),
+        init_lora_weights: true,
+        layers_pattern: null,
+        layers_to_transform:
+          range === null ? null : Array.from({ length: range[1] - range[0] + 1 }, (_, i) => range[0] + i),
+        lora_alpha: alpha,
+        lora_dropout: 0,
+        r: rank,
+        rank_pattern: {},
+        target_modules: [...names].sort(),
+        use_dora: false,
+        use_rslora: false,
+      };
+    },
+    read({ family }, { config, tensors }) {
+      // The file decides which modules are adapted; the configuration only says how (PEFT writes no entry for an absent one).
+      const present = [...tensors.keys()]
+        .filter((name) => name.endsWith(".lora_A.weight"))
+        .map((name) => name.slice("base_model.model.".length, -".lora_A.weight".length));
+      const all = loraModules({ ...config, target_modules: "all-linear" }, family.parameters);
+      return loraMethod(all.filter(({ module }) => present.includes(module)));
+    },
+  },
+});

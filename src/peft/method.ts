@@ -33,15 +33,26 @@ export type Placement = "copies" | "in-place";
 /** What graphs call the number of points that are run side by side: tensors in copies are [N, …], and a run's tokens N packs. */
 export const POINTS = "N";
 
+/** What merging does to one of the model's own tensors. */
+export interface Merge {
+  /** Tensors of the set that it reads, by name. */
+  readonly from: readonly string[];
+  /** Changes `weight` in place. */
+  into(weight: Float32Array, ...from: readonly Float32Array[]): void;
+}
+
 /** A trainable set bound to a model's parameters. */
 export interface Method {
-  readonly kind: "lora" | "full";
+  /** A name of the table `methods.ts`. */
+  readonly kind: string;
   readonly placement: Placement;
   /** The first block that it changes; what comes before is the same at every point of a step. */
   readonly firstLayer: number;
   readonly tensors: readonly Trainable[];
   /** Tensors of its own that are not trained: they start as the others do, and are saved with them. */
   readonly frozen?: readonly Trainable[];
+  /** By the names of the model's tensors that merging changes; or why there is no merged model. Absent where it is the weights themselves that are trained. */
+  readonly merge?: ReadonlyMap<string, Merge> | string;
   /**
    * Adds the side path of linear layer `module` to its output `base` [N·T, outputs]; `tensor` gives the method's own tensors, [N, …].
    * Absent where a method only trains what is there.
@@ -61,12 +72,3 @@ export const moduleOf = (parameter: Parameter): string => parameter.name.replace
 /** The lowest block among some tensors or modules; 0 where one is in no block (an embedding comes before all of them). */
 export const firstLayerOf = (parts: readonly { readonly layer?: number | undefined }[]): number =>
   parts.length === 0 ? 0 : Math.min(...parts.map(({ layer = 0 }) => layer));
-
-/** Blocks `first` to `last`, counted from 0, both included. */
-export type LayerRange = readonly [first: number, last: number];
-
-/** The parameters in a range of blocks; all of them where none is given. */
-export const inLayers = (parameters: readonly Parameter[], range: LayerRange | null): readonly Parameter[] =>
-  range === null
-    ? parameters
-    : parameters.filter(({ layer }) => layer !== undefined && layer >= range[0] && layer <= range[1]);

@@ -425,8 +425,7 @@ describe("a loss that is not finite", () => {
       // A refused step repeats as none, or in place as its walks alone, which round.
       const repeated = await replayed(out, undefined, poisoned, kind);
       expect([repeated.reached, repeated.weights === weights(out, kind)]).toEqual([1, true]);
-      const saved =
-        kind === "lora" ? readAdapter(out, model.family.parameters).tensors : (await load(out)).files.weights;
+      const saved = kind === "lora" ? readAdapter(out, model).tensors : (await load(out)).files.weights;
       for (const [name, source] of saved) {
         if (name.endsWith("lora_A.weight")) continue;
         const [found, base] = [readTensorSync(source), poisoned.files.weights.get(name)];

@@ -20,9 +20,8 @@ import { ZerothError } from "../../src/errors.js";
 import { type WritableEncoding, writers } from "../../src/model/encodings.js";
 import { writeSafetensors } from "../../src/model/safetensors.js";
 import { readTensorSync } from "../../src/model/weights.js";
-import { readAdapter } from "../../src/peft/adapter.js";
-import { type LoraConfig, loraMethod, loraModules, loraNames } from "../../src/peft/lora.js";
-import { saveAdapter } from "../../src/peft/save.js";
+import { readAdapter, saveAdapter } from "../../src/peft/adapter.js";
+import { type LoraConfig, lora, loraConfig, loraMethod, loraModules, loraNames } from "../../src/peft/lora.js";
 
 /* LoRA adapters in PEFT's layout: what is written, what is computed with them, what is refused. */
 
@@ -80,6 +79,14 @@ const writeAdapter = async (config: object | string, shapes: Shapes, dtype: Writ
   return folder;
 };
 
+/** The modules of an adapter folder that is read. */
+const modulesIn = (folder: string) => {
+  const { tensors } = readAdapter(folder, model);
+  const config = loraConfig.parse(JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8")));
+  const all = loraModules({ ...config, target_modules: "all-linear" }, model.family.parameters);
+  return { tensors, modules: all.filter(({ module }) => tensors.has(loraNames(module).a)) };
+};
+
 const q = "model.layers.0.self_attn.q_proj";
 const down = "model.layers.3.mlp.down_proj";
 const pair = (module: string, rank: number, [outputs, inputs]: readonly [number, number]): Shapes => ({
@@ -90,20 +97,13 @@ const good = { peft_type: "LORA", r: 3, lora_alpha: 12, base_model_name_or_path:
 const both = { ...pair(q, 3, [192, 192]), ...pair(down, 3, [192, 512]) };
 
 describe("what is written", () => {
-  const methodOf = (targets: readonly string[]) =>
-    loraMethod(
-      loraModules({ peft_type: "LORA", r: 4, lora_alpha: 6, target_modules: [...targets] }, model.family.parameters),
-    );
   const save = async (targets: readonly string[]) => {
     const folder = fresh();
-    const { tensors } = methodOf(targets);
-    const shapes = new Map(tensors.map(({ name, shape }) => [name, shape]));
-    await saveAdapter(
-      folder,
-      model.files,
-      tensors,
-      { rank: 4, alpha: 6, targets, layers: null, turned: false, task: "CAUSAL_LM" },
-      async (name) => wave(shapes.get(name)!, 1, name.length),
+    const options = { rank: 4, alpha: 6, targets };
+    const method = lora.bind(model, options, 0n);
+    const shapes = new Map(method.tensors.map(({ name, shape }) => [name, shape]));
+    await saveAdapter(folder, model, lora, { method, options }, async (name) =>
+      wave(shapes.get(name)!, 1, name.length),
     );
     return folder;
   };
@@ -204,12 +204,9 @@ describe("what it computes", () => {
       await engine.write({ name, start: 0, data: wave(shape, 2e-4, i) });
     }
     const folder = fresh();
-    await saveAdapter(
-      folder,
-      model.files,
-      method.tensors,
-      { rank: 4, alpha: 16, targets: "all-linear", layers: null, turned: false, task: "CAUSAL_LM" },
-      (name) => engine.read({ name, start: 0, count: 2 ** 30 }),
+    const options = { rank: 4, alpha: 16, targets: "all-linear" };
+    await saveAdapter(folder, model, lora, { method, options }, (name) =>
+      engine.read({ name, start: 0, count: 2 ** 30 }),
     );
     const live = await logitsOf(engine);
     expect(bits(await adapted(folder))).toEqual(bits(live));
@@ -230,7 +227,7 @@ describe("what it computes", () => {
     "the side path is scaled by %s, and is the merged model's",
     async (_, config, first, second) => {
       const folder = await writeAdapter({ ...good, ...config }, both);
-      const { modules, tensors } = readAdapter(folder, model.family.parameters);
+      const { modules, tensors } = modulesIn(folder);
       expect(modules.map(({ module }) => module)).toEqual([q, down]);
       const merged = fresh();
       await merge(model, { adapter: folder, out: merged });
@@ -270,7 +267,7 @@ describe("refuses", () => {
   const refusal = async (config: object | string, shapes: Shapes = both): Promise<ZerothError> => {
     const folder = await writeAdapter(config, shapes);
     try {
-      readAdapter(folder, model.family.parameters);
+      readAdapter(folder, model);
     } catch (error) {
       expect(error).toBeInstanceOf(ZerothError);
       const { message } = error as ZerothError;
@@ -294,7 +291,11 @@ describe("refuses", () => {
       "an adapter of a deeper model, with the keys",
       good,
       { ...both, ...pair("model.layers.6.mlp.up_proj", 3, [512, 192]) },
-      ["match no linear layer", keyOf("model.layers.6.mlp.up_proj", "A"), keyOf("model.layers.6.mlp.up_proj", "B")],
+      [
+        "match nothing of the model",
+        keyOf("model.layers.6.mlp.up_proj", "A"),
+        keyOf("model.layers.6.mlp.up_proj", "B"),
+      ],
     ],
     [
       "an adapter of another family",
@@ -304,7 +305,7 @@ describe("refuses", () => {
     ],
     ["a key that is no LoRA key", good, { ...both, "base_model.model.lm_head.weight": [2048, 192] }, ["lm_head"]],
     ["a pair without its B", good, halved, ["missing", keyOf(down, "B")]],
-    ["a pair without its A", good, { [keyOf(q, "B")]: [192, 3] }, ["match no linear layer", keyOf(q, "B")]],
+    ["a pair without its A", good, { [keyOf(q, "B")]: [192, 3] }, ["match nothing of the model", keyOf(q, "B")]],
     ["another rank than the file's", { ...good, r: 8 }, both, [`${keyOf(q, "A")} is [3,192], the model needs [8,192]`]],
     ["a rank larger than memory", { ...good, r: 1e15 }, both, ["the model needs [1000000000000000,192]"]],
     ["a transposed A", good, { ...both, [keyOf(q, "A")]: [192, 3] }, ["is [192,3], the model needs [3,192]"]],
@@ -324,7 +325,7 @@ describe("refuses", () => {
     ["what is not JSON", '{"peft_type": "LORA", ', "cannot be read as an adapter configuration"],
     ["an empty file", "", "cannot be read as an adapter configuration"],
     ["JSON that is no object", "[1]", "expected object"],
-    ["another method of PEFT", { ...good, peft_type: "PREFIX_TUNING" }, "peft_type"],
+    ["another method of PEFT", { ...good, peft_type: "IA3" }, "peft_type IA3"],
     ["a configuration without r", { ...good, r: undefined }, "at r"],
     ["r = 0", { ...good, r: 0 }, "at r"],
     ["r < 0", { ...good, r: -8 }, "at r"],
@@ -354,9 +355,9 @@ describe("refuses", () => {
     const weights = join(folder, "adapter_model.safetensors");
     const whole = readFileSync(weights);
     writeFileSync(weights, whole.subarray(0, whole.length - 1));
-    expect(() => readAdapter(folder, model.family.parameters)).toThrow(/adapter_model\.safetensors is not a valid/);
+    expect(() => readAdapter(folder, model)).toThrow(/adapter_model\.safetensors is not a valid/);
     rmSync(weights);
-    expect(() => readAdapter(folder, model.family.parameters)).toThrow(ZerothError);
+    expect(() => readAdapter(folder, model)).toThrow(ZerothError);
   });
 
   test("targets that match nothing, and lists those there are", () => {
@@ -380,7 +381,7 @@ describe("refuses", () => {
       fc.property(fc.constantFrom(...fields), values, (field, value) => {
         writeFileSync(join(folder, "adapter_config.json"), JSON.stringify({ ...good, [field]: value }));
         try {
-          const { modules } = readAdapter(folder, model.family.parameters);
+          const { modules } = modulesIn(folder);
           for (const { scale, rank } of modules) expect([Number.isFinite(scale), rank]).toEqual([true, 3]);
         } catch (error) {
           expect(error).toBeInstanceOf(ZerothError);
@@ -406,6 +407,6 @@ describe("refuses", () => {
     bytes.writeFloatLE(value, bytes.length - 4);
     writeFileSync(file, bytes);
     const last = Object.keys(both).sort().at(-1)!;
-    expect(() => readAdapter(folder, model.family.parameters)).toThrow(`${last} holds numbers that are not finite`);
+    expect(() => readAdapter(folder, model)).toThrow(`${last} holds numbers that are not finite`);
   });
 });

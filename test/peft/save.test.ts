@@ -17,8 +17,9 @@ import { merge } from "../../src/api/merge.js";
 import { type WritableEncoding, writers } from "../../src/model/encodings.js";
 import { writeSafetensors } from "../../src/model/safetensors.js";
 import { readTensorSync } from "../../src/model/weights.js";
-import { loraMethod, loraModules } from "../../src/peft/lora.js";
-import { saveAdapter, saveModel } from "../../src/peft/save.js";
+import { saveAdapter } from "../../src/peft/adapter.js";
+import { lora } from "../../src/peft/lora.js";
+import { saveModel } from "../../src/peft/save.js";
 import { config, HIDDEN, shapes, temporaryFolder, tokenizer, valuesOf, writeJson } from "../model/tiny.js";
 
 /* What is written: adapters, and base and adapter as one model folder. */
@@ -201,23 +202,13 @@ describe("merge", () => {
   test("a base in bfloat16 is merged in fp32 whole: what no adapter touches keeps every bit", async () => {
     const model = await load(seedling);
     const adapter = await temporaryFolder();
-    const { tensors } = loraMethod(
-      loraModules(
-        { peft_type: "LORA", r: 1, lora_alpha: 1, target_modules: ["q_proj", "v_proj"] },
-        model.family.parameters,
-      ),
-    );
-    await saveAdapter(
-      adapter,
-      model.files,
-      tensors,
-      { rank: 1, alpha: 1, targets: ["q_proj", "v_proj"], layers: null, turned: false, task: "CAUSAL_LM" },
-      async (name) => {
-        const { shape } = tensors.find((tensor) => tensor.name === name)!;
-        // At most 2⁻¹⁸ a weight: far below bfloat16's spacing for most of them.
-        return new Float32Array(shape[0]! * shape[1]!).fill(2 ** -9);
-      },
-    );
+    const options = { rank: 1, alpha: 1 };
+    const method = lora.bind(model, options, 0n);
+    await saveAdapter(adapter, model, lora, { method, options }, async (name) => {
+      const { shape } = method.tensors.find((tensor) => tensor.name === name)!;
+      // At most 2⁻¹⁸ a weight: far below bfloat16's spacing for most of them.
+      return new Float32Array(shape[0]! * shape[1]!).fill(2 ** -9);
+    });
     const whole = await out();
     expect(await merge(model, { adapter, out: whole })).toMatchObject({ survivingChanges: 1, tensors: 56 });
     const merged = await load(whole);
@@ -303,17 +294,12 @@ describe("what fails to be written", () => {
   });
 
   test("an adapter that cannot take its name is told with its path, and its partial file removed", async () => {
-    const { files } = await load(await writeModel());
+    const model = await load(await writeModel());
     const folder = await temporaryFolder();
     const path = join(folder, "adapter_model.safetensors");
     mkdirSync(join(path, "in the way"), { recursive: true });
-    const save = saveAdapter(
-      folder,
-      files,
-      [],
-      { rank: 1, alpha: 1, targets: ["q_proj", "v_proj"], layers: null, turned: false, task: "CAUSAL_LM" },
-      fails,
-    );
+    const method = { ...lora.bind(model, {}, 0n), tensors: [] };
+    const save = saveAdapter(folder, model, lora, { method, options: {} }, fails);
     await expect(save).rejects.toMatchObject({ name: "ZerothError", message: expect.stringContaining(path) });
     expect(readdirSync(folder)).toEqual(["adapter_model.safetensors"]);
   });
@@ -328,25 +314,19 @@ describe("what fails to be written", () => {
 
 test("equal adapters give equal bytes, in whatever order their tensors come", async () => {
   const model = await load(await writeModel());
-  const { tensors } = loraMethod(
-    loraModules({ peft_type: "LORA", r: 2, lora_alpha: 4, target_modules: "all-linear" }, model.family.parameters),
-  );
+  const options = { rank: 2, alpha: 4, targets: "all-linear" };
+  const method = lora.bind(model, options, 0n);
+  const { tensors } = method;
   expect(tensors).toHaveLength(14);
   const [first, second] = [await temporaryFolder(), await temporaryFolder()];
   for (const [folder, order] of [
     [first, tensors],
     [second, tensors.toReversed()],
   ] as const) {
-    await saveAdapter(
-      folder,
-      model.files,
-      order,
-      { rank: 2, alpha: 4, targets: "all-linear", layers: null, turned: false, task: "CAUSAL_LM" },
-      async (name) => {
-        const { shape } = tensors.find((tensor) => tensor.name === name)!;
-        return new Float32Array(shape[0]! * shape[1]!).fill(name.length);
-      },
-    );
+    await saveAdapter(folder, model, lora, { method: { ...method, tensors: order }, options }, async (name) => {
+      const { shape } = tensors.find((tensor) => tensor.name === name)!;
+      return new Float32Array(shape[0]! * shape[1]!).fill(name.length);
+    });
   }
   expect(hashes(second)).toEqual(hashes(first));
 });

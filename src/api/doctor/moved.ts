@@ -2,17 +2,16 @@ import type { Engine } from "../../engine/engine.js";
 import type { UpdateCall } from "../../engine/protocol.js";
 import { encodings, type WritableEncoding, writers } from "../../model/encodings.js";
 import { readTensorSync } from "../../model/weights.js";
-import { type LoraModule, loraNames, mergeLora } from "../../peft/lora.js";
+import type { Method } from "../../peft/method.js";
 import type { Batch } from "../../train/loop.js";
 import { driving, type Stepper, takeStep } from "../../train/step.js";
 import type { Model } from "../load.js";
 import type { MovedReport, MovedWeights } from "../types.js";
 import { lossesOf } from "./noise.js";
 
-/** Elements looked at of a tensor, and for LoRA modules and rows of each that are merged. */
+/** Elements looked at of a tensor, and tensors of the model that are merged. */
 const SAMPLE = 2 ** 14;
-const MODULES = 8;
-const ROWS = 64;
+const MERGED = 8;
 
 const dtypes: Readonly<Record<keyof MovedWeights, WritableEncoding>> = {
   float32: "F32",
@@ -54,31 +53,23 @@ interface Sample {
 const evenly = <T>(values: readonly T[], count: number): readonly T[] =>
   values.filter((_, i) => i % Math.ceil(values.length / count) === 0);
 
-const sampler = async (
-  engine: Engine,
-  model: Model,
-  modules: readonly LoraModule[],
-): Promise<() => Promise<Sample>> => {
+const sampler = async (engine: Engine, model: Model, { merge }: Method): Promise<() => Promise<Sample>> => {
   const names = (await engine.held()).map(({ name }) => name).filter((name) => !name.includes("#"));
-  const chosen = evenly(modules, MODULES).map((module) => {
-    const source = model.files.weights.get(`${module.module}.weight`);
-    if (source === undefined) throw new Error(`no weights for ${module.module}`);
-    const outputs = Math.min(ROWS, module.outputs);
-    return { ...module, outputs, weight: readTensorSync(source).slice(0, outputs * module.inputs) };
-  });
+  const merges = merge === undefined || typeof merge === "string" ? [] : evenly([...merge], MERGED);
   return async () => {
     const kept: Float32Array[] = [];
     for (const name of names) kept.push(await engine.read({ name, start: 0, count: SAMPLE }));
     const merged: Float32Array[] = [];
-    for (const { weight, ...module } of chosen) {
-      const { a, b } = loraNames(module.module);
-      const { rank, inputs, outputs } = module;
-      const into = weight.slice();
-      const down = await engine.read({ name: a, start: 0, count: rank * inputs });
-      mergeLora(into, down, await engine.read({ name: b, start: 0, count: outputs * rank }), module);
-      merged.push(into);
+    for (const [name, { from, into }] of merges) {
+      const source = model.files.weights.get(name);
+      if (source === undefined) throw new Error(`no weights for ${name}`);
+      const weight = readTensorSync(source);
+      const parts: Float32Array[] = [];
+      for (const part of from) parts.push(await engine.read({ name: part, start: 0, count: Number.MAX_SAFE_INTEGER }));
+      into(weight, ...parts);
+      merged.push(weight);
     }
-    return { kept, merged: modules.length === 0 ? kept : merged };
+    return { kept, merged: merges.length === 0 ? kept : merged };
   };
 };
 
@@ -90,8 +81,7 @@ const compared = (before: Sample, after: Sample): MovedWeights => ({
 
 export interface MovedOptions {
   readonly model: Model;
-  /** LoRA's; empty for `full`. */
-  readonly modules: readonly LoraModule[];
+  readonly method: Method;
   readonly stepper: Stepper;
   readonly learningRate: number;
   readonly steps: number;
@@ -105,8 +95,8 @@ export interface MovedOptions {
  * @returns null when the step is refused because a number of it is not finite
  */
 export const movedWeights = async (engine: Engine, options: MovedOptions): Promise<MovedReport | null> => {
-  const { model, modules, stepper, learningRate, steps, batch } = options;
-  const sample = await sampler(engine, model, modules);
+  const { model, method, stepper, learningRate, steps, batch } = options;
+  const sample = await sampler(engine, model, method);
   try {
     const before = await sample();
     const made: UpdateCall[] = [];

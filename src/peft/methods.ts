@@ -1,0 +1,13 @@
+import type { PeftMethod } from "./define.js";
+import { full } from "./full.js";
+import { lora } from "./lora.js";
+import type { GivenOf } from "./options.js";
+
+/** Every method: one more is one file and one row. The first one is the default. */
+export const methods = { lora, full } satisfies Readonly<Record<string, PeftMethod>>;
+
+export type MethodName = keyof typeof methods;
+export const methodNames = Object.keys(methods) as [MethodName, ...MethodName[]];
+
+/** The options that a method takes, as they may be given. */
+export type MethodOptionsOf<N extends MethodName> = GivenOf<(typeof methods)[N]["options"]>;

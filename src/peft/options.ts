@@ -1,0 +1,105 @@
+import { z } from "zod";
+import { ZerothError } from "../errors.js";
+import type { BoundFamily, Parameter } from "../model/family.js";
+
+/** An option of a method: for the public API, the command line and the journal alike. */
+export interface MethodOption<S extends z.ZodType = z.ZodType> {
+  /** As a command line writes it: `"--rank <r>"`. */
+  readonly usage: string;
+  /** What it does, less its default. */
+  readonly help: string;
+  /** What a command line takes: a whole number from 1, a number above 0, nothing but its name, or text. */
+  readonly takes: "whole" | "positive" | "nothing" | "text";
+  /** Reads text and values, and what it has made itself; it has the default. */
+  readonly schema: S;
+  /** The default in words. */
+  readonly otherwise: string;
+}
+export type MethodOptions = Readonly<Record<string, MethodOption>>;
+
+/** Options with their defaults filled in. */
+export type ValuesOf<O extends MethodOptions> = { readonly [K in keyof O]: z.output<O[K]["schema"]> };
+/** Options as they may be given. */
+export type GivenOf<O extends MethodOptions> = { readonly [K in keyof O]?: z.input<O[K]["schema"]> | undefined };
+
+export const whole = (usage: string, help: string, otherwise: number, most = 2 ** 14) => ({
+  ...{ usage, help, takes: "whole" as const, otherwise: String(otherwise) },
+  schema: z.int().min(1).max(most).default(otherwise),
+});
+
+export const positive = (usage: string, help: string, otherwise: number, most?: number) => ({
+  ...{ usage, help, takes: "positive" as const, otherwise: String(otherwise) },
+  schema: (most === undefined ? z.number().positive() : z.number().positive().max(most)).default(otherwise),
+});
+
+export const toggle = (usage: string, help: string) => ({
+  ...{ usage, help, takes: "nothing" as const, otherwise: "" },
+  schema: z.boolean().default(false),
+});
+
+/** Text, or what the schema makes of it. */
+export const text = <S extends z.ZodType>(usage: string, help: string, otherwise: string, schema: S) => ({
+  ...{ usage, help, takes: "text" as const, otherwise, schema },
+});
+
+/** A regular expression that compiles; PEFT's are Python's, whose common part is JavaScript's too. */
+export const pattern = z.string().refine((source) => {
+  try {
+    new RegExp(source);
+    return true;
+  } catch {
+    return false;
+  }
+}, "not a regular expression");
+
+/** Blocks `first` to `last`, counted from 0, both included. */
+export type LayerRange = readonly [first: number, last: number];
+
+const layerRange = z.tuple([z.int().min(0), z.int().min(0)]).readonly();
+const writtenRange = z.string().transform((value, context) => {
+  const [, first, last = first] = /^(\d+)(?:\.\.(\d+))?$/.exec(value.trim()) ?? [];
+  if (first !== undefined) return [Number(first), Number(last)] as const;
+  context.addIssue({ code: "custom", message: `must be like 22..29, not ${JSON.stringify(value)}` });
+  return z.NEVER;
+});
+
+/**
+ * Blocks that are trained, counted from 0, both included; embeddings, the last norm and the head are not. What comes before the first of them
+ * runs once a row and is kept, so that steps pay for the rest alone.
+ */
+export const layers = text(
+  "--layers <first..last>",
+  "blocks to train, from 0, both included",
+  "all",
+  z.union([layerRange, writtenRange]).nullable().default(null),
+);
+
+/**
+ * The parameters in a range of blocks; all of them where none is given.
+ * @throws ZerothError (usage) for blocks that the model does not have
+ */
+export const inLayers = (
+  { parameters, layers: count }: Pick<BoundFamily, "parameters" | "layers">,
+  range: LayerRange | null,
+): readonly Parameter[] => {
+  if (range === null) return parameters;
+  const [first, last] = range;
+  if (first > last || last > count - 1)
+    throw new ZerothError(`--layers ${first}..${last}: the model's blocks are 0..${count - 1}.`, { kind: "usage" });
+  return parameters.filter(({ layer }) => layer !== undefined && layer >= first && layer <= last);
+};
+
+/** Module names, or every linear layer. */
+export const modules = z
+  .union([
+    z.string().transform((value) =>
+      value.trim() === "all-linear"
+        ? ("all-linear" as const)
+        : value
+            .split(",")
+            .map((name) => name.trim())
+            .filter((name) => name !== ""),
+    ),
+    z.array(z.string()).readonly(),
+  ])
+  .refine((value) => value.length > 0, "needs a module");
