@@ -12,12 +12,12 @@ import { type ObjectiveName, objectives } from "../objective/objectives.js";
 import type { Model } from "./load.js";
 import type { DataChoice } from "./types.js";
 
-/** Examples that were cut from the left, told aloud. */
+/** Examples that were cut, told aloud. */
 export const truncationNote = (trees: readonly TokenTree[]): string | undefined => {
   const cut = trees.filter(({ truncated }) => truncated > 0).length;
   return cut === 0
     ? undefined
-    : `${cut} of ${trees.length} examples are longer than the model's context and were cut from the left.`;
+    : `${cut} of ${trees.length} examples are longer than the model's context and were cut${trees[0]?.at === undefined ? " from the left" : ""}.`;
 };
 
 /** The rows of a file as trees of tokens, in file order. */
@@ -28,7 +28,7 @@ export interface Examples {
   readonly trees: readonly TokenTree[];
 }
 
-const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength, family.reads);
+const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength, family);
 
 export const examplesOf = (model: Model, task: Task, rows: readonly Row[], labelled = true, context = ""): Examples => {
   const build = builderOf(model);

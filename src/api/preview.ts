@@ -11,11 +11,14 @@ import type { PreviewOptions } from "./types.js";
  */
 export const preview = async (model: Model, options: PreviewOptions): Promise<string> => {
   const isFolder = existsSync(options.data) && statSync(options.data).isDirectory();
-  const { task, trees } = await readExamples(model, options, isFolder ? "train" : "validation", {
+  const { task, trees, examples } = await readExamples(model, options, isFolder ? "train" : "validation", {
     limit: options.limit ?? 1,
   });
-  const shown = trees.map((tree) =>
-    previewTree(tree, model.files.tokenizer, { title: `${task.name}, line ${tree.line}`, colour: options.colour }),
-  );
+  const shown = trees.map((tree, i) => {
+    const example = examples[i];
+    const classes = example?.kind === "plain" ? { classes: example.options } : {};
+    const title = `${task.name}, line ${tree.line}`;
+    return previewTree(tree, model.files.tokenizer, { title, colour: options.colour, ...classes });
+  });
   return shown.join("\n\n");
 };

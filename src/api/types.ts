@@ -202,7 +202,7 @@ export type TrainEvent =
     }
   | StepEvent
   | EvaluationEvent
-  /** Something worth telling: rows cut from the left, a torn journal record dropped, a stale lock recovered. */
+  /** Something worth telling: rows cut, a torn journal record dropped, a stale lock recovered. */
   | { readonly type: "note"; readonly message: string }
   | { readonly type: "done"; readonly result: FinetuneResult };
 
