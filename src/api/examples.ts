@@ -47,12 +47,14 @@ export const readExamples = async (
 ): Promise<Examples> => {
   const task = chooseTask(choice);
   const rows = await readRows(await dataFile(choice.data, split));
-  const context = await shotsOf(choice, task, options.shots ?? 0);
+  const context = await shotsOf(model, choice, task, options.shots ?? 0);
   return examplesOf(model, task, rows.slice(0, options.limit), true, context);
 };
 
-const shotsOf = async (choice: DataChoice, task: Task, shots: number): Promise<string> => {
+const shotsOf = async (model: Model, choice: DataChoice, task: Task, shots: number): Promise<string> => {
   if (shots === 0) return "";
+  if (model.family.reads !== "next")
+    throw new ZerothError("--shots: demonstrations are for models that continue text.", { kind: "usage" });
   const rows = await readRows(await dataFile(choice.data, "train"));
   const drawn = drawShots(rows.length, shots, 0n).flatMap((index) => rows[index] ?? []);
   return demonstrations(drawn.map((row) => task.example(row)).filter((example) => example.kind === "text"));
