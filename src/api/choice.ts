@@ -66,6 +66,9 @@ const objections = (settings: Settings, { configured, subspace }: Choice): reado
     settings.blocks === null && settings.sweep === "jacobi" && "--sweep jacobi: it is for --blocks LEVEL.",
     configured.refuses({ kind: method, freezeA }),
     freezeA && method !== "lora" && `--freeze-a: it is LoRA's A that is frozen; --method ${method} has none.`,
+    settings.perClass !== null &&
+      (settings.trainRows !== null || settings.devRows !== null) &&
+      "--per-class: it says how many rows are trained on and how many are dev rows; leave out --train-rows and --dev-rows.",
     subspace.kind === "stored" && settings.mask === null && "--subspace stored: the mask is a file, --mask FILE.",
     settings.mask !== null &&
       subspace.kind !== "stored" &&
