@@ -2,6 +2,7 @@ import { chooseTask } from "../data/choose.js";
 import { threadsOf } from "./engines.js";
 import { objectiveOf } from "./examples.js";
 import { resolveSettings, said } from "./settings.js";
+import { checkSplit } from "./split.js";
 import type { FinetuneOptions } from "./types.js";
 
 /**
@@ -14,5 +15,7 @@ import type { FinetuneOptions } from "./types.js";
 export const checkOptions = (options: FinetuneOptions): void => {
   if (options.resume === true) return;
   const settings = resolveSettings(said(options), threadsOf(options.threads));
-  objectiveOf(chooseTask(options), typeof options.objective === "function" ? options.objective : settings.objective);
+  const task = chooseTask(options);
+  checkSplit(task, settings);
+  objectiveOf(task, typeof options.objective === "function" ? options.objective : settings.objective);
 };

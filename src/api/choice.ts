@@ -65,6 +65,9 @@ const objections = (settings: Settings, { configured, subspace }: Choice): reado
       `--blocks: the estimator of ${name} (${configured.estimator.name}) looks at all weights at once.`,
     settings.blocks === null && settings.sweep === "jacobi" && "--sweep jacobi: it is for --blocks LEVEL.",
     configured.refuses({ kind: method, freezeA: methodOptions.freezeA === true }),
+    settings.perClass !== null &&
+      (settings.trainRows !== null || settings.devRows !== null) &&
+      "--per-class: it says how many rows are trained on and how many are dev rows; leave out --train-rows and --dev-rows.",
     subspace.kind === "stored" && settings.mask === null && "--subspace stored: the mask is a file, --mask FILE.",
     settings.mask !== null &&
       subspace.kind !== "stored" &&

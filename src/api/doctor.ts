@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { packs } from "../batch/pack.js";
 import { chooseTask } from "../data/choose.js";
 import { dataFile, readRows } from "../data/rows.js";
-import { batchOrder, splitRows } from "../data/split.js";
+import { batchOrder } from "../data/split.js";
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
@@ -23,6 +23,7 @@ import { examplesOf, objectiveOf, trainingTrees } from "./examples.js";
 import type { Model } from "./load.js";
 import { trainerOf } from "./prepare.js";
 import { resolveSettings, type Settings, said, tuningOf } from "./settings.js";
+import { splitOf } from "./split.js";
 import type { CostReport, DoctorOptions, DoctorReport, RatesReport } from "./types.js";
 
 /** Steps taken to see their slopes and their time; the first is not timed. */
@@ -37,11 +38,7 @@ const USUAL_RATES = 4;
 const planOf = async (model: Model, options: DoctorOptions, settings: Settings) => {
   const task = chooseTask(options);
   const rows = await readRows(await dataFile(options.data, "train"));
-  const split = splitRows(rows.length, {
-    trainRows: settings.trainRows ?? undefined,
-    devRows: settings.devRows ?? undefined,
-    seed: BigInt(settings.dataSeed),
-  });
+  const split = splitOf(model, task, rows, settings);
   const rowsAt = (indices: readonly number[]) => indices.flatMap((index) => rows[index] ?? []);
   const treeAt = trainingTrees(model, task, rowsAt(split.train));
   const order = batchOrder(split.train.length, settings.batchSize, BigInt(settings.seed));

@@ -12,12 +12,12 @@ import { type ObjectiveName, objectives } from "../objective/objectives.js";
 import type { Model } from "./load.js";
 import type { DataChoice } from "./types.js";
 
-/** Examples that were cut from the left, told aloud. */
+/** Examples that were cut, told aloud. */
 export const truncationNote = (trees: readonly TokenTree[]): string | undefined => {
   const cut = trees.filter(({ truncated }) => truncated > 0).length;
   return cut === 0
     ? undefined
-    : `${cut} of ${trees.length} examples are longer than the model's context and were cut from the left.`;
+    : `${cut} of ${trees.length} examples are longer than the model's context and were cut${trees[0]?.at === undefined ? " from the left" : ""}.`;
 };
 
 /** The rows of a file as trees of tokens, in file order. */
@@ -28,7 +28,7 @@ export interface Examples {
   readonly trees: readonly TokenTree[];
 }
 
-const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength, family.reads);
+const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength, family);
 
 export const examplesOf = (model: Model, task: Task, rows: readonly Row[], labelled = true, context = ""): Examples => {
   const build = builderOf(model);
@@ -47,12 +47,14 @@ export const readExamples = async (
 ): Promise<Examples> => {
   const task = chooseTask(choice);
   const rows = await readRows(await dataFile(choice.data, split));
-  const context = await shotsOf(choice, task, options.shots ?? 0);
+  const context = await shotsOf(model, choice, task, options.shots ?? 0);
   return examplesOf(model, task, rows.slice(0, options.limit), true, context);
 };
 
-const shotsOf = async (choice: DataChoice, task: Task, shots: number): Promise<string> => {
+const shotsOf = async (model: Model, choice: DataChoice, task: Task, shots: number): Promise<string> => {
   if (shots === 0) return "";
+  if (model.family.reads !== "next")
+    throw new ZerothError("--shots: demonstrations are for models that continue text.", { kind: "usage" });
   const rows = await readRows(await dataFile(choice.data, "train"));
   const drawn = drawShots(rows.length, shots, 0n).flatMap((index) => rows[index] ?? []);
   return demonstrations(drawn.map((row) => task.example(row)).filter((example) => example.kind === "text"));

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { packs } from "../batch/pack.js";
 import { chooseTask } from "../data/choose.js";
 import { dataFile, readRows } from "../data/rows.js";
-import { batchOrder, splitRows } from "../data/split.js";
+import { batchOrder } from "../data/split.js";
 import { valuesOf } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
 import { ZerothError } from "../errors.js";
@@ -33,6 +33,7 @@ import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./exampl
 import type { Model } from "./load.js";
 import { prefetcher, type RowPack } from "./prefetch.js";
 import { type Settings, tuningOf, written } from "./settings.js";
+import { splitOf } from "./split.js";
 import { type Training, trainingOf } from "./training.js";
 import type { FinetuneOptions, TrainEvent } from "./types.js";
 
@@ -116,11 +117,7 @@ export const prepare = async (
   });
   const file = await dataFile(options.data, "train");
   const rows = await readRows(file);
-  const split = splitRows(rows.length, {
-    trainRows: settings.trainRows ?? undefined,
-    devRows: settings.devRows ?? undefined,
-    seed: BigInt(settings.dataSeed),
-  });
+  const split = splitOf(model, task, rows, settings);
   const rowsAt = (indices: readonly number[]) => indices.flatMap((index) => rows[index] ?? []);
   const train = rowsAt(split.train);
   const dev = examplesOf(model, task, rowsAt(split.dev));

@@ -105,6 +105,8 @@ export interface FinetuneOptions extends DataChoice {
   readonly trainRows?: number | undefined;
   /** Rows to choose the best step on, from the tail of that sample. Default a tenth, at most 500. */
   readonly devRows?: number | undefined;
+  /** In place of both: as many rows of every class to train on, and as many again to choose the best step on. */
+  readonly perClass?: number | undefined;
   /** Seed of that permutation. Default 0. */
   readonly dataSeed?: number | undefined;
   /** Steps between evaluations on the dev rows; 0 for none. Default 200. */
@@ -184,7 +186,7 @@ export type TrainEvent =
     }
   | StepEvent
   | EvaluationEvent
-  /** Something worth telling: rows cut from the left, a torn journal record dropped, a stale lock recovered. */
+  /** Something worth telling: rows cut, a torn journal record dropped, a stale lock recovered. */
   | { readonly type: "note"; readonly message: string }
   | { readonly type: "done"; readonly result: FinetuneResult };
 
@@ -263,6 +265,10 @@ export interface ReplayOptions {
 export interface PreviewOptions extends DataChoice {
   /** How many examples. Default 1. */
   readonly limit?: number | undefined;
+  /** The examples of a few-shot run: as many rows of every class. */
+  readonly perClass?: number | undefined;
+  /** Seed of their choice. Default 0. */
+  readonly dataSeed?: number | undefined;
   readonly colour?: boolean | undefined;
 }
 

@@ -41,6 +41,7 @@ type Named =
   | "seed"
   | "trainRows"
   | "devRows"
+  | "perClass"
   | "dataSeed"
   | "evalEvery"
   | "patience"
@@ -56,12 +57,12 @@ export const runChoice = (
     Parameters<typeof optimizerChoice>[0] &
     Pick<FinetuneOptions, Named>,
 ): Omit<FinetuneOptions, "out" | "resume" | "signal" | "noiseCheck"> => {
-  const { objective, steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed } = options;
-  const { evalEvery, patience, threads, device, prefixCache, quantize } = options;
+  const { objective, steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows } = options;
+  const { perClass, dataSeed, evalEvery, patience, threads, device, prefixCache, quantize } = options;
   return {
     ...dataChoice(options),
     ...{ method: methodChoice(options), optimizer: optimizerChoice(options) },
-    ...{ objective, steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows, dataSeed },
-    ...{ evalEvery, patience, threads, device, prefixCache, quantize },
+    ...{ objective, steps, batchSize, runTokens, schedule, warmup, seed, trainRows, devRows },
+    ...{ perClass, dataSeed, evalEvery, patience, threads, device, prefixCache, quantize },
   };
 };

@@ -211,6 +211,14 @@ const optimizerFlags = {
   ),
 } as const;
 
+/** Which rows a few-shot run takes. */
+export const perClass = training(
+  "--per-class <k>",
+  "few-shot: k rows of every class to train on, and k again to choose the best step on",
+  whole(1).optional(),
+);
+export const dataSeed = training("--data-seed <s>", "of the choice of those rows (default: 0)", whole(0).optional());
+
 export const trainingFlags = {
   ...optimizerFlags,
   objective: training(
@@ -238,7 +246,8 @@ export const trainingFlags = {
     "rows to choose the best step on (default: a tenth, at most 500)",
     whole(0).optional(),
   ),
-  dataSeed: training("--data-seed <s>", "of the choice of those rows (default: 0)", whole(0).optional()),
+  perClass,
+  dataSeed,
   evalEvery: training(
     "--eval-every <n>",
     "steps between evaluations on the dev rows; 0: never (default: 200)",

@@ -21,11 +21,13 @@ const tokenText = (tokenizer: TokenReader, id: number): string => {
 /**
  * An example as the model sees it: tokens with `|` between, the scored ones in brackets (and green), the shared context
  * first, then each branch, the right one ticked. A line ends after a token that breaks the line.
+ *
+ * @param options.classes what a classifier's branches are called: they are no tokens
  */
 export const previewTree = (
   tree: TokenTree,
   tokenizer: TokenReader,
-  { title, colour = false }: { title: string; colour?: boolean | undefined },
+  { title, colour = false, classes }: { title: string; colour?: boolean | undefined; classes?: readonly string[] },
 ): string => {
   const paint = createColors(colour);
   const { shared, branches, label, truncated, at } = tree;
@@ -49,14 +51,16 @@ export const previewTree = (
   const facts = [
     `${count(shared.length, "shared token")} + ${count(branches.length, "branch", "branches")}`,
     `${scoredCount} scored`,
-    ...(truncated > 0 ? [`${count(truncated, "token")} cut from the left`] : []),
+    ...(truncated > 0 ? [`${count(truncated, "token")} cut${at === undefined ? " from the left" : ""}`] : []),
   ];
   return [
     `${paint.bold(title)}  ${paint.dim(facts.join(" · "))}`,
     render(shared, 0, common, "    "),
     ...branches.map(({ ids, scored }, b) => {
       const own = at === undefined ? scored : ids.map((_, i) => shared.length + i);
-      const lines = render(ids, shared.length, new Set(own), "      ");
+      const name = classes?.[b];
+      const lines =
+        name === undefined ? render(ids, shared.length, new Set(own), "      ") : paint.green(paint.bold(`[${name}]`));
       const tick = b === label ? paint.green("✓") : " ";
       return `  ${paint.cyan(String(b))} ${tick} ${lines.trimStart()}`;
     }),

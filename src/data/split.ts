@@ -37,6 +37,39 @@ export const splitRows = (
 };
 
 /**
+ * The few-shot protocol (LM-BFF, arXiv 2012.15723, section 3; MeZO's masked models): in one permutation of the file by the data seed, the first
+ * `perClass` rows of every class are trained on, and the next as many are dev rows.
+ *
+ * @param labels each row's class
+ * @param classes what the classes are called
+ * @throws ZerothError with the classes' counts where one has fewer rows than that
+ */
+export const splitPerClass = (
+  labels: readonly number[],
+  classes: readonly string[],
+  { perClass, seed }: { perClass: number; seed: bigint },
+): Split => {
+  const seen = classes.map(() => 0);
+  const train: number[] = [];
+  const dev: number[] = [];
+  for (const index of shuffled(labels.length, seed, "split")) {
+    const label = labels[index] ?? -1;
+    const before = seen[label] ?? Number.POSITIVE_INFINITY;
+    seen[label] = before + 1;
+    if (before < perClass) train.push(index);
+    else if (before < 2 * perClass) dev.push(index);
+  }
+  if (seen.some((count) => count < 2 * perClass)) {
+    const counts = classes.map((name, label) => `${name} ${seen[label]}`).join(", ");
+    throw new ZerothError(
+      `--per-class ${perClass} takes ${2 * perClass} rows of every class, half of them dev rows, and the file has: ${counts}.`,
+      { kind: "usage" },
+    );
+  }
+  return { train, dev };
+};
+
+/**
  * The training items of each step: the file's epochs, each in an order of its own, end to end, cut into batches. A function
  * of the step alone, so that a resumed run needs no position.
  *

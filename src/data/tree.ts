@@ -21,7 +21,7 @@ export interface TokenTree {
   readonly label: number;
   /** Where the example stands in its file, counted from 1. */
   readonly line: number;
-  /** Tokens cut from the left of the longest path because the model's context is shorter. */
+  /** Tokens cut because the model's context is shorter: from the left of the longest path, or on either side of a mask, or from the ends of texts. */
   readonly truncated: number;
 }
 

@@ -84,6 +84,10 @@ export interface BoundFamily {
   readonly width: number;
   readonly head: HeadPlan;
   readonly reads: Reading;
+  /** Tokens that it has embeddings of. */
+  readonly vocabulary: number;
+  /** Of a classifier. */
+  readonly classes?: number;
   readonly contextLength: number;
   /** What tokens see, by the name of the mask that blocks read. */
   readonly masks: Readonly<Record<string, Sight>>;

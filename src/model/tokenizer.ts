@@ -2,6 +2,7 @@ import { Template } from "@huggingface/jinja";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { messageOf, ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
+import { isJson } from "./json.js";
 
 interface ChatMessage {
   readonly role: string;
@@ -19,6 +20,8 @@ export interface Tokenizer {
   token(id: number): string;
   /** The token that hides another; absent where the model has none. */
   readonly mask: { readonly text: string; readonly id: number } | undefined;
+  /** The token that stands for text which the vocabulary cannot spell; absent where the model has none. */
+  readonly unknown: number | undefined;
   /** The conversation as text by the model's chat template; absent where the model has none. */
   readonly chat: ((messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }) => string) | undefined;
 }
@@ -40,6 +43,23 @@ const special = (config: Readonly<Record<string, unknown>>, name: string): strin
   const value = config[name];
   if (typeof value === "string") return value;
   return typeof value === "object" && value !== null && "content" in value ? String(value.content) : "";
+};
+
+/** Masks as BERT and RoBERTa spell them: older configurations leave them to the tokenizer's class. */
+const MASKS = ["[MASK]", "<mask>"];
+
+/** The spelling of the token that hides another. */
+const maskOf = ({ config, tokenizer }: TokenizerFiles): string => {
+  const said = special(config, "mask_token");
+  const added: readonly unknown[] = Array.isArray(tokenizer.added_tokens) ? tokenizer.added_tokens : [];
+  const known = added.flatMap((token) => (isJson(token) ? [token.content] : []));
+  return said === "" ? (MASKS.find((mask) => known.includes(mask)) ?? "") : said;
+};
+
+/** The spelling of the token for what the vocabulary cannot spell. */
+const unknownOf = ({ config, tokenizer }: TokenizerFiles): string => {
+  const said = special(config, "unk_token");
+  return said === "" && isJson(tokenizer.model) ? special(tokenizer.model, "unk_token") : said;
 };
 
 /** A failure of the field's libraries on a model's files is a fault of the files: named, with what the library says. */
@@ -73,8 +93,9 @@ const chatOf = ({ chatTemplate, config, from }: TokenizerFiles): Tokenizer["chat
 export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
   const fault = "the tokenizer cannot be used";
   const inner = blaming(files.from, fault, () => new HubTokenizer(files.tokenizer, files.config));
-  const maskText = special(files.config, "mask_token");
-  const maskId = maskText === "" ? undefined : inner.token_to_id(maskText);
+  const idOf = (text: string): number | undefined => (text === "" ? undefined : inner.token_to_id(text));
+  const maskText = maskOf(files);
+  const maskId = idOf(maskText);
   return {
     encode: (text, { special: add } = { special: false }) =>
       // Some tokenizers put a word boundary before nothing, too.
@@ -91,6 +112,7 @@ export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
       }),
     token: (id) => inner.id_to_token(id) ?? `<${id}>`,
     mask: maskId === undefined ? undefined : { text: maskText, id: maskId },
+    unknown: idOf(unknownOf(files)),
     chat: chatOf(files),
   };
 };

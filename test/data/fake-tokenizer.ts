@@ -25,3 +25,27 @@ export const fakeTokenizer = ({ bos = false, chat = false }: { bos?: boolean; ch
     }),
   };
 };
+
+/** As an encoder's: `<cls>` before a text and `<sep>` behind it, a mask, pairs, and unknown words where the vocabulary is closed. */
+export const fakeEncoder = ({ known }: { known?: readonly string[] } = {}) => {
+  const words = fakeTokenizer();
+  const [cls = 0, sep = 0, mask = 0, unknown = 0] = words.encode("<cls><sep><mask><unk>", { special: false });
+  const plain = (text: string): number[] =>
+    words
+      .encode(text, { special: false })
+      .map((id) => (known === undefined || id === mask || known.includes(words.token(id).trim()) ? id : unknown));
+  return {
+    ...words,
+    encode: (text: string, { special }: { special: boolean }): number[] =>
+      special ? [cls, ...plain(text), sep] : plain(text),
+    pair: (first: string, second: string) => {
+      const [one, two] = [
+        [cls, ...plain(first), sep],
+        [...plain(second), sep],
+      ];
+      return { ids: [...one, ...two], types: [...one.map(() => 0), ...two.map(() => 1)] };
+    },
+    mask: { text: "<mask>", id: mask },
+    unknown,
+  };
+};

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { batchOrder, drawShots, splitRows } from "../../src/data/split.js";
+import { batchOrder, drawShots, splitPerClass, splitRows } from "../../src/data/split.js";
+import { ZerothError } from "../../src/errors.js";
 
 describe("splitRows", () => {
   it("takes train + dev from one permutation; dev is the sample's tail", () => {
@@ -47,6 +48,56 @@ describe("splitRows", () => {
     expect(splitRows(100, { seed: 0n })).not.toEqual(splitRows(100, { seed: 1n }));
     expect(() => splitRows(10, { devRows: 10, seed: 0n })).toThrow(/No row is left to train on: the file holds 10/);
     expect(() => splitRows(10, { trainRows: 0, devRows: 5, seed: 0n })).toThrow(/No row is left/);
+  });
+});
+
+describe("splitPerClass", () => {
+  const classes = ["no", "yes", "maybe"];
+  const rows = fc.record({
+    labels: fc.array(fc.nat(2), { minLength: 20, maxLength: 120, size: "max" }),
+    perClass: fc.integer({ min: 1, max: 10 }),
+    seed: fc.bigInt(0n, 99n),
+  });
+  const countsOf = (labels: readonly number[]) => classes.map((_, c) => labels.filter((label) => label === c).length);
+
+  it("takes as many rows of every class to train on and as dev rows, none twice, or says how many there are", () => {
+    let [made, refused] = [0, 0];
+    fc.assert(
+      fc.property(rows, ({ labels, perClass, seed }) => {
+        const split = () => splitPerClass(labels, classes, { perClass, seed });
+        const counts = countsOf(labels);
+        if (Math.min(...counts) < 2 * perClass) {
+          refused++;
+          expect(split).toThrow(ZerothError);
+          expect(split).toThrow(
+            `--per-class ${perClass} takes ${2 * perClass} rows of every class, half of them dev rows, and the file has: no ${counts[0]}, yes ${counts[1]}, maybe ${counts[2]}.`,
+          );
+          return;
+        }
+        made++;
+        const { train, dev } = split();
+        const each = classes.map(() => perClass);
+        expect(countsOf(train.map((index) => labels[index]!))).toEqual(each);
+        expect(countsOf(dev.map((index) => labels[index]!))).toEqual(each);
+        expect(new Set([...train, ...dev]).size).toBe(2 * each.length * perClass);
+        expect(split()).toEqual({ train, dev });
+      }),
+      { numRuns: 100 },
+    );
+    expect(Math.min(made, refused)).toBeGreaterThan(10);
+  });
+
+  it("is of one permutation: fewer a class are the first of more, and another seed takes others", () => {
+    const labels = Array.from({ length: 300 }, (_, i) => i % 3);
+    const of = (perClass: number, seed = 0n) => splitPerClass(labels, classes, { perClass, seed });
+    const whole = splitRows(300, { trainRows: 300, devRows: 0, seed: 0n }).train;
+    for (const label of [0, 1, 2]) {
+      const order = whole.filter((index) => labels[index] === label);
+      const own = (indices: readonly number[]) => indices.filter((index) => labels[index] === label);
+      expect(own(of(16).train)).toEqual(order.slice(0, 16));
+      expect(own(of(16).dev)).toEqual(order.slice(16, 32));
+    }
+    expect(of(16, 13n)).not.toEqual(of(16, 21n));
   });
 });
 

@@ -4,7 +4,8 @@ import { formats } from "../../src/data/formats.js";
 import type { Row } from "../../src/data/rows.js";
 import { demonstrations, withDemonstrations } from "../../src/data/shots.js";
 import type { TextExample } from "../../src/data/task.js";
-import { type TextTokenizer, treeBuilder } from "../../src/data/tokenize.js";
+import type { TextTokenizer } from "../../src/data/text-tokenizer.js";
+import { treeBuilder } from "../../src/data/tokenize.js";
 import { rightBranchOnly, type TokenTree } from "../../src/data/tree.js";
 import { BOS, fakeTokenizer } from "./fake-tokenizer.js";
 

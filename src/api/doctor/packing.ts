@@ -5,11 +5,13 @@ import type { PackingReport } from "../types.js";
 
 /**
  * What packing saves over padding on some steps' rows. A padded batch, as the field's trainers make it, holds a sequence for
- * each option, the prompt repeated, and fills every one up to the longest of its step.
+ * each option, the prompt repeated (or one a row, where a mask or a class is read), and fills every one up to the longest of its step.
  */
 export const packingOf = (objective: Objective, steps: readonly (readonly TokenTree[])[]): PackingReport => {
   const counted = steps.map((trees) => {
-    const sequences = trees.flatMap(({ shared, branches }) => branches.map(({ ids }) => shared.length + ids.length));
+    const sequences = trees.flatMap(({ shared, branches, at }) =>
+      at === undefined ? branches.map(({ ids }) => shared.length + ids.length) : [shared.length],
+    );
     return {
       packs: packs(trees, { head: objective.head }).length,
       tokens: trees.reduce((sum, tree) => sum + treeSize(tree), 0),

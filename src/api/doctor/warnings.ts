@@ -79,7 +79,7 @@ const packingWarnings = ({ cut, rows }: PackingReport): DoctorWarning[] =>
     : [
         {
           check: "packing",
-          message: `${cut} of ${rows} rows are longer than the model's context and are cut from the left`,
+          message: `${cut} of ${rows} rows are longer than the model's context and are cut`,
           advice: "shorter rows or template",
         },
       ];

@@ -113,6 +113,7 @@ export const gpt2: Family = {
       parameters: parametersOf(config, names),
       head: { weight: config.tie_word_embeddings ? names.tokens : HEAD },
       reads: "next",
+      vocabulary: config.vocab_size,
       contextLength: config.n_positions,
       layers: config.n_layer,
       width: config.n_embd,

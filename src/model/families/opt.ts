@@ -121,6 +121,7 @@ export const opt: Family = {
       parameters: parametersOf(config),
       head: { weight: config.tie_word_embeddings ? TOKENS : HEAD },
       reads: "next",
+      vocabulary: config.vocab_size,
       contextLength: config.max_position_embeddings,
       layers: config.num_hidden_layers,
       width: config.hidden_size,

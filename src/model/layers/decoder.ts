@@ -170,6 +170,7 @@ export const decoder = (plan: DecoderPlan): BoundFamily => {
     ],
     head,
     reads: "next",
+    vocabulary,
     contextLength: plan.contextLength,
     layers: plan.blocks.length,
     width: hidden,

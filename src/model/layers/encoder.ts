@@ -112,11 +112,13 @@ const piecesOf = (plan: EncoderPlan, parts: Parts): Pieces => {
 
 /** An encoder of BERT's kind, from what is particular to it. */
 export const encoder = (plan: EncoderPlan): BoundFamily => {
-  const { weight, bias, reads } = plan.head;
+  const { weight, bias, reads, outputs } = plan.head;
   return {
     parameters: parametersOf(plan),
     head: { weight, ...(bias === undefined ? {} : { bias }) },
     reads,
+    vocabulary: plan.vocabulary,
+    ...(reads === "class" ? { classes: outputs } : {}),
     contextLength: plan.positions - plan.offset,
     layers: plan.layers,
     width: plan.hidden,
