@@ -5,6 +5,7 @@ import { messageOf, ZerothError } from "../errors.js";
 import { doctor } from "./commands/doctor.js";
 import { evaluate } from "./commands/evaluate.js";
 import { finetune } from "./commands/finetune.js";
+import { generate } from "./commands/generate.js";
 import { lab } from "./commands/lab.js";
 import { merge } from "./commands/merge.js";
 import { optimizers } from "./commands/optimizers.js";
@@ -14,7 +15,7 @@ import { quickstart } from "./commands/quickstart.js";
 import { replay } from "./commands/replay.js";
 import { onInterrupt } from "./interrupt.js";
 
-const commands = [quickstart, doctor, finetune, evaluate, predict, merge, replay, preview, optimizers, lab];
+const commands = [quickstart, doctor, finetune, evaluate, predict, generate, merge, replay, preview, optimizers, lab];
 
 export const exitCodes = { done: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 

@@ -22,6 +22,8 @@ export interface Tokenizer {
   readonly mask: { readonly text: string; readonly id: number } | undefined;
   /** The token that stands for text which the vocabulary cannot spell; absent where the model has none. */
   readonly unknown: number | undefined;
+  /** The token that ends a text; absent where the tokenizer names none. */
+  readonly end: number | undefined;
   /** The conversation as text by the model's chat template; absent where the model has none. */
   readonly chat: ((messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }) => string) | undefined;
 }
@@ -113,6 +115,7 @@ export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
     token: (id) => inner.id_to_token(id) ?? `<${id}>`,
     mask: maskId === undefined ? undefined : { text: maskText, id: maskId },
     unknown: idOf(unknownOf(files)),
+    end: idOf(special(files.config, "eos_token")),
     chat: chatOf(files),
   };
 };
