@@ -20,7 +20,13 @@ export interface Rows {
   readonly take: Int32Array;
 }
 
-export const rowsOf = ({ ids, types, root, own, take }: Pick<Pack, "ids" | "types" | "root" | "own" | "take">): Rows => {
+export const rowsOf = ({
+  ids,
+  types,
+  root,
+  own,
+  take,
+}: Pick<Pack, "ids" | "types" | "root" | "own" | "take">): Rows => {
   /** Places of the pack in each row, in order. */
   const rows: (readonly number[])[] = [];
   const rowOf = new Int32Array(ids.length);

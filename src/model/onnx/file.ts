@@ -58,7 +58,9 @@ const detachedPort = <P extends Graph["inputs"][number]>(port: P): P => ({
 const bytesOf = ({ name, shape, dtype }: Initializer, path: string): number => {
   const count = shape.reduce((product, dim) => product * dim, 1);
   if (shape.some((dim) => dim < 0) || !Number.isSafeInteger(count * 16))
-    throw new ZerothError(`${path}: the tensor ${oneLine(name)} has the size [${shape.slice(0, 8)}]: the file is damaged.`);
+    throw new ZerothError(
+      `${path}: the tensor ${oneLine(name)} has the size [${shape.slice(0, 8)}]: the file is damaged.`,
+    );
   return Math.ceil((count * (BITS[dtype] ?? 0)) / 8);
 };
 
@@ -112,13 +114,13 @@ export const readOnnx = (path: string, root: string): OnnxFile => {
     model = decodeModel(content);
   } catch (error) {
     const why = messageOf(error).replace(/\.$/, "");
-    throw new ZerothError(`${path} cannot be read as an ONNX model: ${why}.\nFetch or copy it again.`, { cause: error });
+    throw new ZerothError(`${path} cannot be read as an ONNX model: ${why}.\nFetch or copy it again.`, {
+      cause: error,
+    });
   }
   const { graph } = model;
   const settled = graph.initializers.map((tensor) => settle(tensor, content, path, root));
-  const places = new Map(
-    settled.flatMap(([{ name }, place]) => (place === undefined ? [] : [[name, place] as const])),
-  );
+  const places = new Map(settled.flatMap(([{ name }, place]) => (place === undefined ? [] : [[name, place] as const])));
   return {
     path,
     places,

@@ -1,7 +1,7 @@
 import { ZerothError } from "../../errors.js";
 import type { Initializer, Model, Node } from "../../graph/ir.js";
 import type { Encoding } from "../encodings.js";
-import type { Architecture, Parameter, Reading } from "../family.js";
+import type { Architecture, BoundFamily, Parameter, Reading } from "../family.js";
 import { isJson, type Json } from "../json.js";
 import type { TensorSource } from "../weights.js";
 import type { OnnxFile } from "./file.js";
@@ -42,6 +42,9 @@ export interface ImportedModel extends Architecture {
   readonly notes: readonly string[];
 }
 
+/** A model that runs, by a graph that is built here or one that came with it. */
+export type RunnableModel = BoundFamily | ImportedModel;
+
 const ENCODINGS: Readonly<Record<number, Encoding>> = { 1: "F32", 10: "F16", 16: "BF16" };
 
 /** Activations of fp32: with 8-bit ones the loss differences of zeroth-order steps drown in rounding. */
@@ -63,7 +66,8 @@ const isParameter = ({ name, shape, dtype }: Initializer, { consumers }: Wires):
   shape.length <= 2 &&
   (/(^|[._])(weight|bias)$/.test(name) ||
     (consumers.get(name) ?? []).some(
-      ({ operator, inputs }) => shape.length === 2 && operator === "Gather" && inputs[0] === name && !/cache|rotary/i.test(name),
+      ({ operator, inputs }) =>
+        shape.length === 2 && operator === "Gather" && inputs[0] === name && !/cache|rotary/i.test(name),
     ));
 
 const parametersOf = (
@@ -103,7 +107,12 @@ const parametersOf = (
   }
   if (head !== undefined) addLinear(head, `${moduleName(head)}.weight`, false);
   for (const tensor of wires.initializers.values()) {
-    if (wires.consumers.has(tensor.name) && places.has(tensor.name) && !owner.has(tensor.name) && isParameter(tensor, wires))
+    if (
+      wires.consumers.has(tensor.name) &&
+      places.has(tensor.name) &&
+      !owner.has(tensor.name) &&
+      isParameter(tensor, wires)
+    )
       add({ name: tensor.name, shape: tensor.shape }, tensor.name);
   }
   return { parameters: [...parameters.values()], names: new Map([...owner].map(([from, name]) => [name, from])) };
@@ -117,7 +126,9 @@ const readings: readonly (readonly [RegExp, Reading])[] = [
 const readingOf = (config: Json, perRow: boolean): Reading => {
   if (perRow) return "class";
   const names: readonly unknown[] = Array.isArray(config.architectures) ? config.architectures : [];
-  return readings.find(([pattern]) => names.some((name) => typeof name === "string" && pattern.test(name)))?.[1] ?? "next";
+  return (
+    readings.find(([pattern]) => names.some((name) => typeof name === "string" && pattern.test(name)))?.[1] ?? "next"
+  );
 };
 
 const positive = (...values: readonly unknown[]): number | undefined =>
@@ -128,12 +139,16 @@ const logitsOf = ({ graph }: Model, { config, genai, path }: Source, head: (name
   const port = graph.outputs.find((output) => output.name === name);
   if (port === undefined)
     throw new ZerothError(
-      `${path} gives no ${name} (it gives ${graph.outputs.slice(0, 3).map((output) => output.name).join(", ")}).\nExport the model with its head, as text generation.`,
+      `${path} gives no ${name} (it gives ${graph.outputs
+        .slice(0, 3)
+        .map((output) => output.name)
+        .join(", ")}).\nExport the model with its head, as text generation.`,
     );
   const type = port.type !== undefined && "shape" in port.type ? port.type : undefined;
   const last = type?.shape.at(-1);
   const width = (typeof last === "number" ? last : undefined) ?? head(name)?.outputs ?? positive(config.vocab_size);
-  if (width === undefined) throw new ZerothError(`${path}: neither the graph nor config.json says how wide ${name} is.`);
+  if (width === undefined)
+    throw new ZerothError(`${path}: neither the graph nor config.json says how wide ${name} is.`);
   return { name, width, dtype: type?.dtype ?? 1, perRow: type?.shape.length === 2 };
 };
 
@@ -163,7 +178,11 @@ export const importModel = (
   const wanted = genaiNames(genai, "outputs").logits ?? "logits";
   const isGiven = graph.outputs.some(({ name }) => name === wanted);
   // The whole graph is checked, also what only caches need.
-  orderedFor({ ...graph, inputs: ports }, graph.outputs.map(({ name }) => name), path);
+  orderedFor(
+    { ...graph, inputs: ports },
+    graph.outputs.map(({ name }) => name),
+    path,
+  );
   const ordered = orderedFor({ ...graph, inputs: ports }, isGiven ? [wanted] : [], path);
   checkOperators(model, ordered, path);
   const { nodes, changed } = fullActivations(ordered);
@@ -199,11 +218,17 @@ export const importModel = (
       notes: [
         ...(changed === 0
           ? []
-          : [`${changed} layers of ${path} round activations to 8 bits (accuracy_level 4), in which a step's loss differences would drown: they are run in fp32.`]),
+          : [
+              `${changed} layers of ${path} round activations to 8 bits (accuracy_level 4), in which a step's loss differences would drown: they are run in fp32.`,
+            ]),
         ...(rounding === 0
           ? []
-          : [`${rounding} layers of ${path} round activations to 8 bits: loss differences of small steps drown in that. Take the fp32, fp16 or q4 file of the model, or a larger epsilon; zeroth doctor tells.`]),
-        ...(half ? [`${path} computes in 16 bits, which rounds losses: zeroth doctor tells whether epsilon is large enough.`] : []),
+          : [
+              `${rounding} layers of ${path} round activations to 8 bits: loss differences of small steps drown in that. Take the fp32, fp16 or q4 file of the model, or a larger epsilon; zeroth doctor tells.`,
+            ]),
+        ...(half
+          ? [`${path} computes in 16 bits, which rounds losses: zeroth doctor tells whether epsilon is large enough.`]
+          : []),
       ],
       imported: {
         ...{ path, original: model, nodes, initializers: wires.initializers, inputs, logits, head, sites, names },

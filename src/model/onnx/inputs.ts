@@ -90,10 +90,13 @@ export const inputsOf = (
     const feed = own.get(name);
     if (feed !== undefined) {
       if (shape.length !== 2)
-        throw new ZerothError(`${path}: the input ${oneLine(name, 80)} is [${shape}], not [rows, length]: not supported.`);
+        throw new ZerothError(
+          `${path}: the input ${oneLine(name, 80)} is [${shape}], not [rows, length]: not supported.`,
+        );
       return { name, dtype, given: { kind: "row", feed } };
     }
-    if (name === "num_logits_to_keep") return { name, dtype, given: { kind: "constant", value: 0, shape: shape.map(() => 1) } };
+    if (name === "num_logits_to_keep")
+      return { name, dtype, given: { kind: "constant", value: 0, shape: shape.map(() => 1) } };
     if (name === "use_cache_branch")
       throw new ZerothError(
         `${path} holds its layers twice, in branches with and without a cache (a merged decoder): not supported.\nGive a model with one graph: onnx/model.onnx or decoder_with_past_model.onnx. ${advice}`,
@@ -105,7 +108,10 @@ export const inputsOf = (
     return {
       name,
       dtype,
-      given: { kind: "cache", shape: shape.map((dim, axis) => (typeof dim === "number" ? dim : sizeOf(dim, axis, batch, config))) },
+      given: {
+        kind: "cache",
+        shape: shape.map((dim, axis) => (typeof dim === "number" ? dim : sizeOf(dim, axis, batch, config))),
+      },
     };
   });
 };

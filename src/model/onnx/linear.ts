@@ -132,12 +132,25 @@ const operators: Readonly<Record<string, (node: Node, wires: Wires) => Linear | 
   },
 };
 
+/** Operators that read a matrix as what it is: by rows, as a factor, or in another form. */
+export const matrixForms: readonly string[] = [
+  "MatMul",
+  "Gemm",
+  "FusedMatMul",
+  "Gather",
+  "Transpose",
+  "Identity",
+  "Cast",
+];
+
 /** Operators whose activations are rounded to 8 bits. */
 export const ROUNDING: readonly string[] = ["DynamicQuantizeMatMul", "MatMulInteger"];
 
 /** The linear layers among some nodes, in their order. */
 export const linearsOf = (nodes: readonly Node[], wires: Wires): readonly Linear[] =>
-  nodes.flatMap((node) => (Object.hasOwn(operators, node.operator) ? (operators[node.operator]?.(node, wires) ?? []) : []));
+  nodes.flatMap((node) =>
+    Object.hasOwn(operators, node.operator) ? (operators[node.operator]?.(node, wires) ?? []) : [],
+  );
 
 /** Nodes that change each element of a row by itself, or with constants. */
 const ELEMENTWISE: readonly string[] = ["Add", "Mul", "Div", "Sub", "Tanh", "Cast", "Identity", "Reshape"];

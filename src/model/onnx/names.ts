@@ -38,26 +38,26 @@ export interface Part {
   readonly outputs: number;
 }
 
-const whole = (value: unknown): number => (typeof value === "number" && Number.isInteger(value) && value > 0 ? value : 0);
+const whole = (value: unknown): number =>
+  typeof value === "number" && Number.isInteger(value) && value > 0 ? value : 0;
 
 /** The modules that a linear layer is: three where an exporter joined queries, keys and values that the model keeps apart. */
 export const partsOf = (module: string, outputs: number, config: Json): readonly Part[] => {
   const plain = [{ module, from: 0, outputs }];
-  if (!module.endsWith(".self_attn.qkv_proj") || config.model_type === "phi3" || config.model_type === "phi") return plain;
+  if (!module.endsWith(".self_attn.qkv_proj") || config.model_type === "phi3" || config.model_type === "phi")
+    return plain;
   const heads = whole(config.num_attention_heads);
   const keyHeads = whole(config.num_key_value_heads) || heads;
   const size = outputs / (heads + 2 * keyHeads);
   if (heads === 0 || !Number.isInteger(size)) return plain;
   let from = 0;
-  return [
-    ["q_proj", heads] as const,
-    ["k_proj", keyHeads] as const,
-    ["v_proj", keyHeads] as const,
-  ].map(([name, count]) => {
-    const part = { module: module.replace(/qkv_proj$/, name), from, outputs: count * size };
-    from += part.outputs;
-    return part;
-  });
+  return [["q_proj", heads] as const, ["k_proj", keyHeads] as const, ["v_proj", keyHeads] as const].map(
+    ([name, count]) => {
+      const part = { module: module.replace(/qkv_proj$/, name), from, outputs: count * size };
+      from += part.outputs;
+      return part;
+    },
+  );
 };
 
 /** What LoRA adapts where nothing is said: PEFT's defaults, by the names that a model has. */

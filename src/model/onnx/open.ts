@@ -71,8 +71,7 @@ export const openOnnx = (path: string, spec: string): OpenModel => {
   const genaiFile = join(root, GENAI);
   const genai = existsSync(genaiFile) ? readJson(genaiFile) : undefined;
   const found =
-    readFolderConfig(root) ??
-    (genai === undefined ? undefined : { config: configOf(genai), configFile: genaiFile });
+    readFolderConfig(root) ?? (genai === undefined ? undefined : { config: configOf(genai), configFile: genaiFile });
   if (found === undefined) throw new ZerothError(`${root} has no config.json.`);
   const tokenizer = readFolderTokenizer(root);
   if (tokenizer === undefined)

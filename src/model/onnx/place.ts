@@ -32,7 +32,8 @@ export const placeOf = (root: string, file: string, location: string): string =>
   const leaves = new ZerothError(
     `${file} keeps weights in ${shown}, which is outside the model's folder ${root}: refused.\nGet the model anew, or put its files into one folder.`,
   );
-  if (location === "" || location.includes("\0") || isAbsolute(location) || /^[A-Za-z]:|\\/.test(location)) throw leaves;
+  if (location === "" || location.includes("\0") || isAbsolute(location) || /^[A-Za-z]:|\\/.test(location))
+    throw leaves;
   const path = join(dirname(file), location);
   if (!isInside(root, path)) throw leaves;
   let real: string;
