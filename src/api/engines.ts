@@ -3,8 +3,10 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { DECODING } from "../engine/decoding.js";
 import { type Engine, type EngineParts, startEngine } from "../engine/engine.js";
+import { buildImported } from "../engine/imported.js";
 import { buildForward, type Extent, type Forward } from "../engine/plan.js";
 import type { EnginePlan, Resident } from "../engine/protocol.js";
+import { ZerothError } from "../errors.js";
 import { blockMatrices } from "../model/blocks.js";
 import type { Head } from "../model/heads.js";
 import { fingerprint } from "../model/open.js";
@@ -45,28 +47,39 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
   const { method, training, adapter, seed = 0n } = choice;
   // Cut only where steps are taken: a prefix is worth nothing to a model that runs each row once.
   const start = training === undefined ? 0 : method.firstLayer;
+  const { family } = model;
+  if ("imported" in family && choice.quantize !== undefined)
+    throw new ZerothError(
+      "--quantize rounds the weights of safetensors and GGUF models; an ONNX model is as its file has it.\nGive the file of it that has fewer bits (onnx/model_q4.onnx), or leave --quantize out.",
+      { kind: "usage" },
+    );
   // What is trained is held in fp32; of the rest, matrices stay in the blocks that they come in.
   const trained = new Set(method.tensors.map(({ name }) => name));
-  const frozen = model.family.parameters.flatMap(({ name }) =>
+  const frozen = family.parameters.flatMap(({ name }) =>
     trained.has(name) || adapter?.has(name) ? [] : (model.files.weights.get(name) ?? []),
   );
-  const matrices = await blockMatrices(frozen, fingerprint(model.files), choice.quantize);
-  const build = (extent: Extent): Forward =>
-    buildForward({
-      family: model.family,
-      weights: model.files.weights,
-      matrices,
-      extent,
-      method,
-      seed,
-      ...(training === undefined ? {} : { trained: training.trained }),
-      ...(adapter === undefined ? {} : { adapter }),
-    });
-  const graphOf = (head: Head) => build({ head, start });
+  const weights = {
+    weights: model.files.weights,
+    method,
+    seed,
+    ...(training === undefined ? {} : { trained: training.trained }),
+    ...(adapter === undefined ? {} : { adapter }),
+  };
+  const matrices =
+    "imported" in family ? new Map() : await blockMatrices(frozen, fingerprint(model.files), choice.quantize);
+  /** Graphs of the parts of a model that is built here; one that came with its graph has the whole alone. */
+  const build =
+    "imported" in family
+      ? undefined
+      : (extent: Extent): Forward => buildForward({ ...weights, family, matrices, extent });
+  const graphOf = (head: Head): Forward =>
+    "imported" in family
+      ? buildImported({ ...weights, model: family, head })
+      : buildForward({ ...weights, family, matrices, extent: { head, start } });
   // Which tensors are held is the same for every head, so the first one made tells.
   const [first, ...others] = heads;
   const one = graphOf(first);
-  const before = start === 0 ? undefined : build({ end: start });
+  const before = start === 0 ? undefined : build?.({ end: start });
   const residents = new Map(
     [one, ...(before === undefined ? [] : [before])].flatMap((forward) =>
       forward.residents.map((tensor): [string, Resident] => [tensor.name, tensor]),
@@ -74,7 +87,9 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
   );
   const budget = (choice.prefixCache ?? PREFIX_CACHE_MIB) * 2 ** 20;
   const plan: EnginePlan = {
-    ...(before === undefined ? {} : { prefix: { graph: before.graph, width: model.family.width, budget } }),
+    ...(before === undefined || "imported" in family
+      ? {}
+      : { prefix: { graph: before.graph, width: family.width, budget } }),
     folder: one.folder,
     residents: [...residents.values()],
     placement: method.placement,
@@ -85,8 +100,8 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
     ...(training === undefined || method.cored === undefined ? {} : { cored: { ...method.cored, seed } }),
   };
   const graphs = Object.fromEntries(others.map((head) => [head, () => graphOf(head).graph]));
-  const decoding = () => build({ decoding: true }).graph;
-  return { plan, graphs: { ...graphs, [first]: () => one.graph, [DECODING]: decoding } };
+  const decoding = build === undefined ? {} : { [DECODING]: () => build({ decoding: true }).graph };
+  return { plan, graphs: { ...graphs, [first]: () => one.graph, ...decoding } };
 };
 
 /** An engine for a model with a trainable set and, for training, an optimizer's program. */

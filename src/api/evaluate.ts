@@ -1,6 +1,6 @@
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
-import type { BoundFamily } from "../model/family.js";
+import type { RunnableModel } from "../model/onnx/imported.js";
 import { tokenLosses } from "../objective/language.js";
 import { optionScores, predicted } from "../objective/option.js";
 import { openAdapted } from "./engines.js";
@@ -17,7 +17,7 @@ export interface Measured {
 /** Accuracy of the predicted options, or mean loss a scored token, over all trees. `keptFrom` is as `outputs` takes it. */
 export const measure = async (
   engine: Engine,
-  family: BoundFamily,
+  family: RunnableModel,
   trees: readonly TokenTree[],
   metric: "accuracy" | "loss",
   {

@@ -1,25 +1,27 @@
 import { bindFamily } from "../model/families/index.js";
-import type { BoundFamily } from "../model/family.js";
+import type { RunnableModel } from "../model/onnx/imported.js";
 import { type OpenModel, openModel } from "../model/open.js";
 import type { LoadOptions } from "./types.js";
 
 /** A model on disk, opened: its files are known and checked, its weights are not read yet. */
 export interface Model {
   readonly files: OpenModel;
-  readonly family: BoundFamily;
+  readonly family: RunnableModel;
   /** Number of parameters, a tied head counted once. */
   readonly parameters: number;
 }
 
 /**
- * Opens a model: a Hugging Face folder, a `.gguf` file, or a hub id (`org/name`, downloaded into the standard Hugging Face
+ * Opens a model: a Hugging Face folder, a `.gguf` or `.onnx` file (or a folder with one), or a hub id (`org/name`, downloaded into the standard Hugging Face
  * cache once and used from there).
  *
  * @throws ZerothError that names the file and what is wrong with it, or lists the known families
  */
 export const load = async (spec: string, options: LoadOptions = {}): Promise<Model> => {
   const files = await openModel(spec, options);
-  const family = bindFamily(files);
-  const parameters = family.parameters.reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
+  const family = files.imported ?? bindFamily(files);
+  const parameters = family.parameters
+    .filter(({ stored }) => stored !== "part")
+    .reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
   return { files, family, parameters };
 };

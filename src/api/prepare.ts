@@ -60,7 +60,9 @@ export interface Trainer extends Training {
 export const trainerOf = (model: Model, settings: Settings, trainRows: number): Trainer => {
   const whole = methodOf(model, settings);
   const { subspace } = choiceOf(settings);
-  const method = isLowRank(subspace) ? withCores(whole, subspace) : whole;
+  // A graph that came with its model is not cut between blocks.
+  const uncut = "imported" in model.family ? { ...whole, firstLayer: 0 } : whole;
+  const method = isLowRank(subspace) ? withCores(uncut, subspace) : uncut;
   const masks = settings.mask === null ? undefined : readMask(settings.mask, method.tensors);
   return { method, ...trainingOf(settings, method, model.family.layers, trainRows, masks) };
 };
@@ -170,7 +172,8 @@ export const prepare = async (
   };
   // Of a large file the first rows tell: cutting is a matter of the template and the model, not of single rows.
   const seen = [...dev.trees, ...train.slice(0, LOOKED_AT).map((_, index) => treeAt(index))];
-  const notes = [truncationNote(seen)].filter((note) => note !== undefined);
+  const told = "imported" in model.family ? model.family.notes : [];
+  const notes = [...told, truncationNote(seen)].filter((note) => note !== undefined);
   return {
     header,
     notes,

@@ -2,7 +2,7 @@ import { type HeadKind, type Pack, packs } from "../batch/pack.js";
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
-import type { BoundFamily } from "../model/family.js";
+import type { RunnableModel } from "../model/onnx/imported.js";
 
 /** Trees handed to the engine at a time: enough to keep it busy, few enough to show progress. */
 const STRETCH = 64;
@@ -15,7 +15,7 @@ const STRETCH = 64;
  */
 export async function* outputs(
   engine: Engine,
-  family: BoundFamily,
+  family: RunnableModel,
   trees: readonly TokenTree[],
   head: HeadKind | "auto",
   keptFrom?: number,

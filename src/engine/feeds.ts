@@ -2,19 +2,42 @@ import { binsOf } from "../batch/bins.js";
 import { mask } from "../batch/mask.js";
 import type { HeadKind, Pack } from "../batch/pack.js";
 import { treeSize } from "../batch/pack.js";
-import type { BoundFamily } from "../model/family.js";
+import { rowsOf } from "../batch/rows.js";
+import type { RunnableModel } from "../model/onnx/imported.js";
 import { POINTS } from "../peft/method.js";
 import type { Feed, Run } from "./protocol.js";
 
 /** The head that a pack was laid out for. */
 const headOf = (pack: Pack): HeadKind => (pack.columns === null ? "tokens" : "columns");
 
+/** What the head is asked for. */
+const wantedOf = ({ columns, targets }: Pack): Run["feeds"] =>
+  columns === null
+    ? { targets: { data: targets, dims: [targets.length] } }
+    : { columns: { data: columns, dims: [columns.length], shift: "none" } };
+
+/** A pack as a run of an imported graph: R rows of L tokens. */
+const paddedRun = (pack: Pack): Run => {
+  const { count, length, take, ...rows } = rowsOf(pack);
+  const dims = [count, length];
+  const feed = (data: Int32Array): Feed => ({ data, dims });
+  return {
+    graph: headOf(pack),
+    feeds: {
+      ...{ ids: feed(rows.ids), real: feed(rows.real), positions: feed(rows.positions), types: feed(rows.types) },
+      take: { data: take, dims: [take.length], shift: "tokens" },
+      ...wantedOf(pack),
+    },
+  };
+};
+
 /**
  * A pack as a run: T tokens, P places to score from, and for one-token options the C columns of the head.
  *
  * @param rows the training rows that the pack's trees are, where their hidden states are to be kept or are kept
  */
-export const runOf = (family: BoundFamily, pack: Pack, rows?: readonly number[]): Run => {
+export const runOf = (family: RunnableModel, pack: Pack, rows?: readonly number[]): Run => {
+  if ("imported" in family) return paddedRun(pack);
   const tokens = pack.ids.length;
   const places = Object.entries(family.places(pack)).map(([name, { data, width }]): [string, Feed] => [
     name,
@@ -22,7 +45,6 @@ export const runOf = (family: BoundFamily, pack: Pack, rows?: readonly number[])
   ]);
   const head = headOf(pack);
   const bins = binsOf(pack);
-  const wanted = pack.columns ?? pack.targets;
   const masks = Object.entries(family.masks).map(([name, sight]): [string, Feed] => [
     name,
     { data: mask(pack, bins, sight), dims: [bins.count, 1, 1, bins.size, bins.size] },
@@ -33,9 +55,7 @@ export const runOf = (family: BoundFamily, pack: Pack, rows?: readonly number[])
     slots: { data: bins.slots, dims: [bins.count, bins.size], shift: "tokens" },
     back: { data: bins.back, dims: [tokens], shift: "slots" },
     take: { data: pack.take, dims: [pack.take.length], shift: "tokens" },
-    ...(head === "columns"
-      ? { columns: { data: wanted, dims: [wanted.length], shift: "none" } }
-      : { targets: { data: wanted, dims: [wanted.length] } }),
+    ...wantedOf(pack),
   };
   if (rows === undefined) return { graph: head, feeds };
   return { graph: head, feeds, rows: pack.trees.map((tree, i) => ({ row: rows[i] ?? -1, tokens: treeSize(tree) })) };
@@ -57,8 +77,8 @@ const tiled = ({ data, dims: [first = 0, ...rest] }: Feed, points: number, by: n
 
 const elements = (feed: Feed | undefined): number => feed?.data.length ?? 0;
 
-/** A run's tokens at one point. */
-export const tokensOf = ({ back }: Run["feeds"]): number => elements(back);
+/** A run's tokens at one point, padding included. */
+export const tokensOf = ({ ids }: Run["feeds"]): number => elements(ids);
 
 /** Feeds for `points` points at once. */
 export const repeated = (feeds: Run["feeds"], points: number): Run["feeds"] => {

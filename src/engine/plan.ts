@@ -7,14 +7,16 @@ import { remembering } from "../model/decoding.js";
 import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
-import { type Method, POINTS, type Trainable } from "../peft/method.js";
-import type { Resident, Trained } from "./protocol.js";
+import { POINTS } from "../peft/method.js";
+import type { Resident } from "./protocol.js";
+import { residentsOf, type TrainedWeights } from "./residents.js";
 
 /** The runtime maps a tensor where it lies if the file holds it as the graph wants it: fp32, aligned, rows in order. */
 const isMappable = (source: TensorSource): boolean =>
   source.encoding === "F32" && source.offset % 4 === 0 && source.permutedHeads === undefined;
 
-const commonFolder = (files: readonly string[]): string => {
+/** The folder that some files have in common. */
+export const commonFolder = (files: readonly string[]): string => {
   const [first = ".", ...rest] = files.map((file) => dirname(file).split(sep));
   const shared = rest.reduce<readonly string[]>(
     (prefix, parts) => {
@@ -50,21 +52,16 @@ export interface Forward {
  * Builds the forward graph. A frozen fp32 tensor is an initializer that the runtime maps from the user's own file; a trainable
  * one, or one that has to be widened first, is a graph input over a buffer that the engine holds.
  *
- * @param matrices those of the frozen matrices that stay in 4 or 8 bits
- * @param adapter sources of saved trainable tensors, by canonical name; those absent start as the method says
+ * @param options.matrices those of the frozen matrices that stay in 4 or 8 bits
  */
-export const buildForward = (options: {
-  family: BoundFamily;
-  weights: ReadonlyMap<string, TensorSource>;
-  matrices: ReadonlyMap<string, BlockMatrix>;
-  extent: Extent;
-  method: Method;
-  /** What training needs to know of a trainable tensor; absent where nothing is trained. */
-  trained?: (tensor: Trainable) => Trained;
-  seed: bigint;
-  adapter?: ReadonlyMap<string, TensorSource>;
-}): Forward => {
-  const { family, weights, matrices, extent, method, seed, adapter } = options;
+export const buildForward = (
+  options: TrainedWeights & {
+    family: BoundFamily;
+    matrices: ReadonlyMap<string, BlockMatrix>;
+    extent: Extent;
+  },
+): Forward => {
+  const { family, weights, matrices, extent, method, adapter } = options;
   const folder = commonFolder([...weights.values(), ...matrices.values()].map(({ file }) => file));
   const g = graphBuilder("forward");
   const values = new Map<string, Value>();
@@ -81,36 +78,8 @@ export const buildForward = (options: {
   };
 
   const locationOf = (file: string): string => relative(folder, file).split(sep).join("/");
-  const trainables = new Map(method.tensors.map((tensor) => [tensor.name, tensor]));
-  const own = new Map([...trainables, ...(method.frozen ?? []).map((tensor) => [tensor.name, tensor] as const)]);
-  /** Tensors that move by what is added to copies of them. */
-  const cored = new Set(method.cored?.bySide === false ? method.cored.matrices.map(({ base }) => base) : []);
+  const { own, sourceOf, residentOf } = residentsOf(options);
   const parameters = new Map(family.parameters.map((parameter): [string, Parameter] => [parameter.name, parameter]));
-  const sourceOf = (name: string): TensorSource => {
-    const source = adapter?.get(name) ?? weights.get(name);
-    if (source === undefined) throw new Error(`no weights for ${name}`);
-    return source;
-  };
-  // Side paths know how to meet each point's tokens; the model's own layers have one weight for all.
-  const several = method.placement === "copies" && method.attach !== undefined;
-  const residentOf = (tensor: Trainable): Resident => {
-    const { name, shape, initial } = tensor;
-    const saved = adapter?.get(name);
-    const from =
-      saved !== undefined || initial.kind === "weights"
-        ? ({ kind: "source", source: sourceOf(name) } as const)
-        : initial.kind === "uniform"
-          ? ({ ...initial, seed } as const)
-          : initial;
-    const isTrained = trainables.has(name);
-    const trained = isTrained ? options.trained?.(tensor) : undefined;
-    const copied = !isTrained && cored.has(name);
-    return {
-      ...{ name, shape, from, copied },
-      several: several && (isTrained || copied),
-      ...(trained === undefined ? {} : { trained }),
-    };
-  };
   const trainable = (name: string): Value =>
     once(name, () => {
       const tensor = own.get(name);

@@ -45,14 +45,15 @@ const OPSETS = [
 const elementsOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
 const whole = (value: unknown): boolean => typeof value !== "number" || Number.isSafeInteger(value);
 
-export const graphBuilder = (graphName: string): Builder => {
+/** @param taken names that values of the graph may not have: those of a graph that it becomes part of */
+export const graphBuilder = (graphName: string, taken: Iterable<string> = []): Builder => {
   const nodes: Node[] = [];
   const initializers: Initializer[] = [];
   const inputs: Port[] = [];
   const outputs: Port[] = [];
   const constants = new Map<string, Value>();
   const values = new Map<string, readonly Dim[]>();
-  const names = new Set<string>();
+  const names = new Set(taken);
 
   /** The name itself, or the first free one made from it. */
   const free = (wanted: string): string => {

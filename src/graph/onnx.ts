@@ -26,6 +26,7 @@ const OPSET = { domain: 1, version: 2 };
 const GRAPH = { node: 1, name: 2, initializer: 5, input: 11, output: 12 };
 const NODE = { input: 1, output: 2, name: 3, operator: 4, attribute: 5, domain: 7 };
 const ATTRIBUTE = { name: 1, f: 2, i: 3, s: 4, floats: 7, ints: 8, type: 20 };
+const ATTRIBUTE_GRAPHS = { one: 6, many: 11 };
 const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, floats: 6, ints: 7 };
 const TENSOR = { dims: 1, dtype: 2, name: 8, raw: 9, external: 13, location: 14 };
 const VALUE_INFO = { name: 1, type: 2 };
@@ -311,6 +312,16 @@ const decodeGraph = (content: Uint8Array): Graph => {
   });
   return { name, nodes, initializers, inputs, outputs, unknown };
 };
+
+/** The graphs inside a node's attributes: branches, and bodies of loops. */
+export const subgraphsOf = ({ attributes }: Node): readonly Graph[] =>
+  Object.values(attributes).flatMap((value) => {
+    if (typeof value !== "object" || !("raw" in value)) return [];
+    const graphs: Graph[] = [];
+    const reader = asBytes((content) => graphs.push(decodeGraph(content)));
+    read(value.raw, { [ATTRIBUTE_GRAPHS.one]: reader, [ATTRIBUTE_GRAPHS.many]: reader });
+    return graphs;
+  });
 
 const decodeOpset = (content: Uint8Array): Opset => {
   let domain = "";

@@ -143,6 +143,7 @@ export const operators: Readonly<Record<string, Operator>> = {
   Erf: smooth,
   Relu: smooth,
   Identity: unary,
+  LogSoftmax: smooth,
   Softmax: {
     ...smooth,
     infer(inputs, attributes) {

@@ -12,6 +12,11 @@ export interface Parameter {
   readonly turned?: boolean;
   /** Index of its block; absent for embeddings, the last norm and the head. */
   readonly layer?: number;
+  /**
+   * How the file has it, where that is no tensor of floats of its own: in blocks of few bits, or as a part of another tensor. Adapters
+   * attach to it; itself it cannot be trained.
+   */
+  readonly stored?: "blocks" | "part";
 }
 
 /** What a family's graph is built from. `linear` is the hook by which an adapter adds its side path. */
@@ -78,24 +83,30 @@ export interface HeadPlan {
  */
 export type Reading = "next" | "masked" | "class";
 
-/** An architecture bound to a model's configuration. */
-export interface BoundFamily {
+/** What is known of a model, whether its graph is built here or came with it. */
+export interface Architecture {
   readonly parameters: readonly Parameter[];
   /** Number of blocks. */
   readonly layers: number;
+  readonly reads: Reading;
+  readonly contextLength: number;
+  /** Modules that LoRA adapts where nothing is said: PEFT's defaults. */
+  readonly targets: readonly string[];
+  /** Whether PEFT takes its linear weights for [inputs, outputs], where its parameters do not say. */
+  readonly fanInFanOut?: boolean;
+}
+
+/** An architecture bound to a model's configuration. */
+export interface BoundFamily extends Architecture {
   /** Elements of a token's hidden state. */
   readonly width: number;
   readonly head: HeadPlan;
-  readonly reads: Reading;
   /** Tokens that it has embeddings of. */
   readonly vocabulary: number;
   /** Of a classifier. */
   readonly classes?: number;
-  readonly contextLength: number;
   /** What tokens see, by the name of the mask that blocks read. */
   readonly masks: Readonly<Record<string, Sight>>;
-  /** Modules that LoRA adapts where nothing is said: PEFT's defaults. */
-  readonly targets: readonly string[];
   pieces(parts: Parts): Pieces;
   /** Graph inputs that say where each token stands. */
   places(standing: Standing): Places;

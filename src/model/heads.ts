@@ -1,3 +1,4 @@
+import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import type { HeadPlan, Parts } from "./family.js";
 import { capped } from "./layers/attention.js";
@@ -27,6 +28,16 @@ const heads = {
 } satisfies Readonly<Record<string, (parts: HeadParts, h: Value, plan: HeadPlan) => Value>>;
 
 export type Head = keyof typeof heads;
+
+/** The same of logits [P, V] that a graph gives: log-softmax, which every version of ONNX's operators has. */
+export const headOfLogits = (g: Builder, head: Head, logits: Value): Value => {
+  if (head === "logits") return logits;
+  if (head === "columns")
+    return g.op("Gather", [logits, g.input("columns", "int32", ["C"])], { axis: 1 }, "columns_of");
+  const targets = g.reshape(g.input("targets", "int32", ["P"]), [-1, 1]);
+  const chances = g.op("LogSoftmax", [logits], { axis: 1 }, "log_probabilities");
+  return g.reshape(g.op("GatherElements", [chances, targets], { axis: 1 }, "chosen"), [-1]);
+};
 
 /** Adds a head to a graph: its output value. */
 export const headOutput = (parts: HeadParts, head: Head, hidden: Value, plan: HeadPlan): Value =>

@@ -9,6 +9,8 @@ import { openFolder } from "./folder.js";
 import { openGguf } from "./gguf-model.js";
 import { fetchFromHub, isHubId, type Progress } from "./hub.js";
 import { isJson, type Json } from "./json.js";
+import type { ImportedModel } from "./onnx/imported.js";
+import { holdsOnnx, openOnnx, openOnnxFolder } from "./onnx/open.js";
 import type { Tokenizer } from "./tokenizer.js";
 import type { TensorSource } from "./weights.js";
 
@@ -19,7 +21,7 @@ export interface Sidecar {
 
 /** A model whose files are found and checked; none of its weights is read. */
 export interface OpenModel {
-  readonly origin: { readonly spec: string; readonly kind: "folder" | "gguf" | "hub"; readonly path: string };
+  readonly origin: { readonly spec: string; readonly kind: "folder" | "gguf" | "hub" | "onnx"; readonly path: string };
   /** As `config.json` has it; made from the metadata for a GGUF. */
   readonly config: Json;
   /** Where the configuration came from, for messages. */
@@ -31,11 +33,13 @@ export interface OpenModel {
   /** Weight files, real paths; shards in the order of their names. */
   readonly files: readonly string[];
   readonly tokenizer: Tokenizer;
+  /** Where the model came with a graph of its own: what is known of it. */
+  readonly imported?: ImportedModel;
   /** Files that go along when the model is written anew: tokenizer, template, generation settings. */
   sidecars(): readonly Sidecar[];
 }
 
-const GIVE = "Give a model folder, a .gguf file or a hub id (org/name).";
+const GIVE = "Give a model folder, a .gguf or .onnx file or a hub id (org/name).";
 
 const statOf = (spec: string): Stats | undefined => {
   try {
@@ -47,12 +51,14 @@ const statOf = (spec: string): Stats | undefined => {
   }
 };
 
-/** A folder that holds weights of its own is a folder; one that only holds a GGUF stands for it. */
+/** A folder that holds weights of its own is a folder; one that only holds a GGUF or an ONNX graph stands for it. */
 const openPlace = (spec: string): OpenModel => {
   const names = readdirSync(spec);
   const ggufs = names.filter((name) => name.endsWith(".gguf"));
   const [only] = ggufs;
-  if (only === undefined || names.some((name) => /\.safetensors(\.index\.json)?$/.test(name))) {
+  const hasWeights = names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
+  if (!hasWeights && only === undefined && holdsOnnx(spec)) return openOnnxFolder(spec);
+  if (only === undefined || hasWeights) {
     return openFolder(spec, { spec, kind: "folder", path: spec });
   }
   if (ggufs.length > 1) {
@@ -63,7 +69,7 @@ const openPlace = (spec: string): OpenModel => {
 
 /**
  * Opens a model folder, a `.gguf` file (or a folder with one, whose configuration and tokenizer files then go before the
- * GGUF's own), or a hub id.
+ * GGUF's own), an `.onnx` file (or a folder in the layout of transformers.js, Optimum or ONNX Runtime GenAI), or a hub id.
  *
  * @throws ZerothError that names what is missing or wrong
  */
@@ -75,6 +81,7 @@ export const openModel = async (
   if (info?.isDirectory()) return openPlace(spec);
   if (info !== undefined) {
     if (spec.endsWith(".gguf")) return openGguf(spec, { spec, kind: "gguf", path: spec });
+    if (spec.endsWith(".onnx")) return openOnnx(spec, spec);
     const whole = spec.endsWith(".safetensors") ? `Give the folder it is in: ${dirname(spec)}` : GIVE;
     throw new ZerothError(`${spec} is a file, not a model.\n${whole}`);
   }

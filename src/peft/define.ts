@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
-import type { BoundFamily } from "../model/family.js";
+import type { Architecture } from "../model/family.js";
 import type { Json } from "../model/json.js";
 import type { OpenModel } from "../model/open.js";
 import type { TensorSource } from "../model/weights.js";
@@ -10,7 +10,7 @@ import type { MethodOptions, ValuesOf } from "./options.js";
 /** The model that a set belongs to. */
 export interface Base {
   readonly files: OpenModel;
-  readonly family: BoundFamily;
+  readonly family: Architecture;
 }
 
 /** An adapter folder that is read: its configuration as the schema has it, and the header of its tensors' file. */

@@ -226,7 +226,7 @@ export const lora = defineMethod({
       return {
         alpha_pattern: {},
         bias: "none",
-        fan_in_fan_out: family.parameters.some(({ turned }) => turned === true),
+        fan_in_fan_out: family.fanInFanOut ?? family.parameters.some(({ turned }) => turned === true),
         init_lora_weights: true,
         layers_pattern: null,
         layers_to_transform:

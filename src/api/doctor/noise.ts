@@ -4,7 +4,7 @@ import type { Engine } from "../../engine/engine.js";
 import { runOf } from "../../engine/feeds.js";
 import { ZerothError } from "../../errors.js";
 import type { Point } from "../../estimator/estimator.js";
-import type { BoundFamily } from "../../model/family.js";
+import type { RunnableModel } from "../../model/onnx/imported.js";
 import { lossOf, type Objective } from "../../objective/objective.js";
 import type { Key } from "../../random/key.js";
 import type { Batch } from "../../train/loop.js";
@@ -19,7 +19,7 @@ export const lossesOf =
   async (points) =>
     (await engine.evaluate({ points, runs })).map(loss);
 
-export const batchOf = (family: BoundFamily, objective: Objective, trees: readonly TokenTree[]): Batch => {
+export const batchOf = (family: RunnableModel, objective: Objective, trees: readonly TokenTree[]): Batch => {
   const made = packs(trees, { head: objective.head });
   return { runs: made.map((pack) => runOf(family, pack)), loss: (outputs) => lossOf(objective, made, outputs) };
 };
@@ -28,7 +28,7 @@ export const batchOf = (family: BoundFamily, objective: Objective, trees: readon
 const FEW_TOKENS = 64;
 
 /** The shortest rows of a step, of so few tokens that a forward pass is quick: one at least. */
-export const smallBatch = (family: BoundFamily, objective: Objective, trees: readonly TokenTree[]): Batch => {
+export const smallBatch = (family: RunnableModel, objective: Objective, trees: readonly TokenTree[]): Batch => {
   const ascending = trees.toSorted((a, b) => treeSize(a) - treeSize(b));
   let tokens = 0;
   const few = ascending.filter((tree, i) => {
