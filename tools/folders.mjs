@@ -8,7 +8,7 @@ const order = [
   ["estimator", "optimizer", "engine", "generate", "train", "api", "lab", "index.ts"],
 ].flat();
 /** Modules at the top of src/ that every folder may use. */
-const common = ["atomic.ts", "errors.ts", "one-line.ts", "worker-url.ts"];
+const common = ["atomic.ts", "errors.ts", "one-line.ts", "svg.ts", "worker-url.ts"];
 /** Not in the row: the command line stands on the public API and the lab alone. */
 const only = { cli: ["index.ts", "lab"] };
 

@@ -344,7 +344,7 @@ export const labFlags = {
   experiments: main("[experiments...]", "which of them (default: all)", list.optional()),
   optimizers: optimizing(
     "--optimizers <names>",
-    "split at commas (default: as many of the table as a picture has room for)",
+    "split at commas (default: as many as a picture has room for; epsilon and variance have their own)",
     list.optional(),
   ),
   steps: training(

@@ -33,11 +33,20 @@ const variants: Readonly<Partial<Record<OptimizerName, Contender["variants"]>>> 
   subzero: [{ hyperparameters: { rank: 4, refreshEvery: 50 } }],
 };
 
+/** Why an optimizer cannot train weights of its own, if it cannot. */
+const refusal = (name: OptimizerName): string | undefined =>
+  optimizers[name].configure().refuses({ kind: "full", freezeA: false });
+
+/** @throws ZerothError (usage) for a name that there is not, or an optimizer for adapters only */
 const nameOf = (name: string): OptimizerName => {
-  if (Object.hasOwn(optimizers, name)) return name as OptimizerName;
-  throw new ZerothError(`--optimizers: there is no ${name}. There are: ${Object.keys(optimizers).join(", ")}.`, {
-    kind: "usage",
-  });
+  if (!Object.hasOwn(optimizers, name))
+    throw new ZerothError(`There is no optimizer ${name}. There are: ${Object.keys(optimizers).join(", ")}.`, {
+      kind: "usage",
+    });
+  const known = name as OptimizerName;
+  const reason = refusal(known);
+  if (reason !== undefined) throw new ZerothError(`The lab has no adapters.\n${reason}`, { kind: "usage" });
+  return known;
 };
 
 /** What an optimizer does to weights that lie in no block: those that are alike here differ on models only. */
@@ -50,9 +59,7 @@ const arithmetic = (name: OptimizerName): string => {
 
 /** Every optimizer that trains weights of its own, one of each arithmetic. */
 const distinct = (): readonly OptimizerName[] => {
-  const names = (Object.keys(optimizers) as OptimizerName[]).filter(
-    (name) => optimizers[name].configure().refuses({ kind: "full", freezeA: false }) === undefined,
-  );
+  const names = (Object.keys(optimizers) as OptimizerName[]).filter((name) => refusal(name) === undefined);
   const likes = names.map(arithmetic);
   return names.filter((_, i) => likes.indexOf(likes[i] ?? "") === i);
 };
@@ -60,10 +67,12 @@ const distinct = (): readonly OptimizerName[] => {
 /**
  * The optimizers that take part: those that are named, or as many of the table as there is room for.
  *
- * @throws ZerothError (usage) for a name that there is not
+ * @throws ZerothError (usage) for a name that there is not, or an optimizer for adapters only
  */
-export const contenders = (named: readonly string[] | undefined, most: number): readonly Contender[] => {
-  const names =
-    named === undefined ? [...new Set([...first, ...distinct()])].slice(0, most) : named.map((name) => nameOf(name));
+export const contenders = (
+  named: readonly string[] | undefined,
+  most = Number.POSITIVE_INFINITY,
+): readonly Contender[] => {
+  const names = named?.map(nameOf) ?? [...new Set([...first, ...distinct()])].slice(0, most);
   return names.map((name) => ({ name, variants: variants[name] ?? [{}] }));
 };

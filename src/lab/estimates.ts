@@ -1,7 +1,7 @@
 import { minimize } from "../api/minimize.js";
 import type { OptimizerChoice } from "../api/types.js";
 import type { Known } from "./functions.js";
-import { noiseOf } from "./noise.js";
+import { lossNoise } from "./normal.js";
 
 export interface EstimateOptions {
   /** Plain SGD's are what is meant: the learning rate is left at 1. */
@@ -22,7 +22,7 @@ export const estimates = async (
   { value, start, shape }: Pick<Known, "value" | "start" | "shape">,
   { optimizer, seed, count, noise = 0, round = (value) => value }: EstimateOptions,
 ): Promise<readonly Float32Array[]> => {
-  const noiseAt = noiseOf(seed);
+  const noiseAt = lossNoise(seed);
   const made: Float32Array[] = [];
   let here = start;
   let looked = 0;

@@ -1,7 +1,6 @@
 import { orthonormalise } from "../engine/cores.js";
-import { type Key, tensorId, tensorKey } from "../random/key.js";
-import { fillNoise } from "../random/noise.js";
 import { permutation } from "../random/shuffle.js";
+import { normals } from "./normal.js";
 
 /** A function that everything is known about. */
 export interface Known {
@@ -84,21 +83,12 @@ export const landscapes: readonly Landscape[] = [
   ),
 ];
 
-const keyOf = (seed: number, query: number): Key => ({ seed: BigInt(seed), stream: "init", step: 0, query });
-
-/** Standard normal numbers of a name. */
-const normals = (seed: number, query: number, length: number, name: string): Float32Array => {
-  const out = new Float32Array(length);
-  fillNoise("gaussian", tensorKey(keyOf(seed, query), tensorId(name)), 0, out);
-  return out;
-};
-
 /** Rows and columns of the variables of a quadratic. */
 const SIDE = 8;
 
 /** Columns of a random rotation of `size` dimensions: column k is [k], [k + size], … */
 const rotation = (seed: number, size: number): Float64Array => {
-  const matrix = Float64Array.from(normals(seed, 1, size * size, "rotation"));
+  const matrix = Float64Array.from(normals(seed, "rotation", size * size));
   orthonormalise(matrix, size);
   return matrix;
 };
@@ -111,7 +101,7 @@ const rotation = (seed: number, size: number): Float64Array => {
  */
 export const quadratic = (condition: number, seed: number, { rotated = false } = {}): Problem => {
   const size = SIDE * SIDE;
-  const order = permutation(size, keyOf(seed, 0));
+  const order = permutation(size, { seed: BigInt(seed), stream: "init", step: 0, query: 0 });
   const curvature = Array.from(order, (place) => condition ** (place / (size - 1)));
   const turn = rotated ? rotation(seed, size) : undefined;
   /** Coordinates along the axes of curvature, and back. */
@@ -126,7 +116,7 @@ export const quadratic = (condition: number, seed: number, { rotated = false } =
   };
   const outward = (x: readonly number[]): readonly number[] =>
     turn === undefined ? x : x.map((_, i) => x.reduce((sum, value, k) => sum + value * (turn[i * size + k] ?? 0), 0));
-  const along = Array.from(normals(seed, 0, size, "start"), (value, k) => value / Math.sqrt(curvature[k] ?? 1));
+  const along = Array.from(normals(seed, "start", size), (value, k) => value / Math.sqrt(curvature[k] ?? 1));
   return {
     name: `${rotated ? "rotated " : ""}quadratic of condition ${condition.toLocaleString("en")}`,
     formula: rotated ? "½ xᵀQᵀΛQx" : "½ Σ λᵢxᵢ²",
@@ -154,7 +144,7 @@ export const exponential = (seed: number): Problem => {
     name: "exponential",
     formula: "mean of e^(−xᵢ) + xᵢ",
     shape: [SIDE, SIDE],
-    start: normals(seed, 0, size, "start"),
+    start: normals(seed, "start", size),
     minimum: Array<number>(size).fill(0),
     least: 1,
     value(x) {
@@ -169,7 +159,7 @@ export const exponential = (seed: number): Problem => {
 /** cᵀx in 16 variables, a matrix of 4 × 4: an estimate of its gradient has no bias at all, only variance. */
 export const linear = (seed: number): Known => {
   const size = 16;
-  const slope = Array.from(normals(seed, 0, size, "slope"));
+  const slope = Array.from(normals(seed, "slope", size));
   return {
     name: "linear",
     formula: "cᵀx",

@@ -2,6 +2,7 @@ import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { writeError, writeFileAtomic } from "../atomic.js";
 import { ZerothError } from "../errors.js";
+import { contenders } from "./contenders.js";
 import type { Row, Setting } from "./experiment.js";
 import { type ExperimentName, experiments } from "./experiments.js";
 
@@ -14,9 +15,10 @@ export interface LabOptions extends Omit<Setting, "onProgress" | "seed"> {
   readonly seed?: number | undefined;
   readonly onProgress?: ((experiment: ExperimentName, done: number, total: number) => void) | undefined;
   /** Told of each experiment as it ends. */
-  readonly onMeasured?: ((experiment: ExperimentName, rows: readonly Row[], picture: string) => void) | undefined;
+  readonly onMeasured?: ((experiment: ExperimentName, rows: readonly Row[], file: string) => void) | undefined;
 }
 
+/** @throws ZerothError (usage) for a name that there is not */
 const named = (name: string): ExperimentName => {
   if (Object.hasOwn(experiments, name)) return name as ExperimentName;
   throw new ZerothError(`There is no experiment ${name}. There are: ${Object.keys(experiments).join(", ")}.`, {
@@ -42,7 +44,7 @@ export const listExperiments = (): readonly { readonly experiment: string; reado
  * Runs experiments on plain functions, by the very optimizers and kernels that train models, and draws a picture of each.
  *
  * @returns the files that were written
- * @throws ZerothError (usage) for a name that there is not; for a folder that cannot be written, before anything is measured
+ * @throws ZerothError (usage) for a name that there is not; for a folder that cannot be written. Both before anything is measured
  */
 export const lab = async ({
   experiments: chosen = [],
@@ -52,7 +54,8 @@ export const lab = async ({
   onMeasured,
   ...setting
 }: LabOptions): Promise<readonly string[]> => {
-  const names = chosen.length === 0 ? Object.keys(experiments).map(named) : chosen.map(named);
+  const names = (chosen.length === 0 ? Object.keys(experiments) : chosen).map(named);
+  contenders(setting.optimizers);
   makeFolder(out);
   const files: string[] = [];
   for (const name of names) {

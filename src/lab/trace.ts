@@ -3,7 +3,7 @@ import { ZerothError } from "../errors.js";
 import { optimizers } from "../optimizer/optimizers.js";
 import type { Named } from "./contenders.js";
 import type { Problem } from "./functions.js";
-import { noiseOf } from "./noise.js";
+import { lossNoise } from "./normal.js";
 
 /** What a run has come to after a step. */
 export interface Moment {
@@ -54,7 +54,7 @@ export const trace = async (problem: Problem, options: TraceOptions): Promise<Tr
   const excessAt = (x: Float32Array): number => problem.value(x) - least;
   const first: Moment = { evaluations: 0, excess: excessAt(start), x: start };
   const moments: Moment[] = [first];
-  const noiseAt = noiseOf(seed);
+  const noiseAt = lossNoise(seed);
   let looked = 0;
   const ended = new Ended();
   const isLost = (excess: number): boolean => !(Math.abs(excess) < LOST * first.excess);

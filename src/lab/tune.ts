@@ -47,6 +47,18 @@ export const tune = async (
   return { ...best, rates: tuned.flatMap(({ rates }) => rates) };
 };
 
+/** Tunes for tasks that are alike, each sweep where the last one ended. */
+export const tuneAll = async (
+  tasks: readonly (Pick<TraceOptions, "noise"> & { readonly problem: Problem })[],
+  contender: Contender,
+  options: Omit<TraceOptions, "optimizer" | "noise"> & { readonly epsilon: number },
+): Promise<readonly Tuned[]> => {
+  const tuned: Tuned[] = [];
+  for (const { problem, ...task } of tasks)
+    tuned.push(await tune(problem, contender, { ...options, ...task }, tuned.at(-1)));
+  return tuned;
+};
+
 /** Hyperparameters in words: "smoothing 0.001, reference 1". */
 export const wordsOf = ({ hyperparameters = {} }: Named): string =>
   Object.entries(hyperparameters)

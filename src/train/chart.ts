@@ -1,5 +1,6 @@
 import { scaleLinear } from "d3-scale";
 import { area, curveMonotoneX, line } from "d3-shape";
+import { at, page, type Scale, widthOf } from "../svg.js";
 
 export interface Chart {
   /** Default "Fine-tuning". */
@@ -34,33 +35,14 @@ const PLOT = WIDTH - LEFT - RIGHT;
 // Longer runs are drawn as a band: a line of more steps than pixels is a smear.
 const LONGEST_LINE = PLOT;
 
-/** What every picture has: a page, inks, a grid, axes, and text, light or dark as the viewer prefers. */
-export const pageStyle = `
-.page{fill:#ffffff}.ink{fill:#1f2328}.muted{fill:#636c76}.grid{stroke:#d8dee4}.axis{stroke:#9aa4af}
-@media (prefers-color-scheme:dark){
-.page{fill:#0d1117}.ink{fill:#e6edf3}.muted{fill:#8d96a0}.grid{stroke:#252c35}.axis{stroke:#57606a}}
-text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;font-variant-numeric:tabular-nums}
-.title{font-size:19px;font-weight:600}.subtitle{font-size:13px}.name,.value{font-size:13px;font-weight:600}`;
-
-const style = `${pageStyle}
+const style = `
 .loss{stroke:#2f6fde}.loss-fill{fill:#2f6fde}.score{stroke:#d9730d}.score-fill{fill:#d9730d}
 @media (prefers-color-scheme:dark){
 .loss{stroke:#6ea8fe}.loss-fill{fill:#6ea8fe}.score{stroke:#f0a04b}.score-fill{fill:#f0a04b}}`;
 
-const escapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-/** Text as it may stand between tags and in attributes. */
-export const escaped = (text: string): string =>
-  // Control characters are not allowed in XML, not even escaped.
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  text.replace(/[&<>"]/g, (letter) => escapes[letter] ?? "").replace(/[\u0000-\u001f\ufffe\uffff]/g, " ");
-
 const LONGEST_TITLE = 72;
 const shortened = (text: string): string =>
   text.length <= LONGEST_TITLE ? text : `${text.slice(0, LONGEST_TITLE - 1)}…`;
-
-const at = (value: number): string => value.toFixed(1);
-
-type Scale = (value: number) => number;
 
 /** The smoothed curve: at up to 240 steps the mean of the steps around, weighed by Epanechnikov's kernel. */
 const smoothed = (points: readonly Point[]): readonly Point[] => {
@@ -160,8 +142,7 @@ const pathOf = (points: readonly Point[], x: Scale, y: Scale): string =>
 const legendOf = (top: number, entries: readonly (readonly [swatch: string, words: string])[]): readonly string[] => {
   let right = LEFT + PLOT;
   return entries.flatMap(([swatch, words]) => {
-    // No font is known to measure with: a letter is at most about 7 pixels wide on average.
-    const left = right - 7 * words.length - 28;
+    const left = right - widthOf(words) - 28;
     right = left - 18;
     return [
       `<path class="loss" ${swatch} d="M${at(left)},${top - 22}h20"/>`,
@@ -282,25 +263,23 @@ export const lossChart = ({ title = "Fine-tuning", subtitle = "", losses, evalua
   const steps = [...losses, ...scores].reduce((most, { step }) => Math.max(most, step), 1);
   const x = scaleLinear([0, steps], [LEFT, LEFT + PLOT]);
   const bottom = panels.reduce((lowest, { top, height }) => Math.max(lowest, top + height), 0);
-  const height = bottom + BOTTOM;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img">`,
-    `<title>${escaped(title)}</title>`,
-    `<style>${style}</style>`,
-    `<defs><clipPath id="plot"><rect x="${LEFT}" y="${TOP}" width="${PLOT}" height="${LOSS_HEIGHT}"/></clipPath></defs>`,
-    `<rect class="page" width="${WIDTH}" height="${height}" rx="8"/>`,
-    `<text class="ink title" x="${LEFT}" y="38">${escaped(shortened(title))}</text>`,
-    `<text class="muted subtitle" x="${LEFT}" y="60">${escaped(subtitle)}</text>`,
-    ...panels.flatMap((panel) => drawPanel(x, panel)),
-    `<line class="axis" x1="${LEFT}" x2="${LEFT + PLOT}" y1="${bottom}" y2="${bottom}"/>`,
-    ...x
-      .ticks(8)
-      .filter(Number.isInteger)
-      .map(
-        (tick) =>
-          `<text class="muted" x="${at(x(tick))}" y="${bottom + 19}" text-anchor="middle">${grouped(tick)}</text>`,
-      ),
-    `<text class="muted" x="${LEFT + PLOT / 2}" y="${bottom + 40}" text-anchor="middle">step</text>`,
-    "</svg>\n",
-  ].join("\n");
+  return page(
+    {
+      ...{ width: WIDTH, height: bottom + BOTTOM, left: LEFT },
+      ...{ title: shortened(title), subtitle, style },
+    },
+    [
+      `<defs><clipPath id="plot"><rect x="${LEFT}" y="${TOP}" width="${PLOT}" height="${LOSS_HEIGHT}"/></clipPath></defs>`,
+      ...panels.flatMap((panel) => drawPanel(x, panel)),
+      `<line class="axis" x1="${LEFT}" x2="${LEFT + PLOT}" y1="${bottom}" y2="${bottom}"/>`,
+      ...x
+        .ticks(8)
+        .filter(Number.isInteger)
+        .map(
+          (tick) =>
+            `<text class="muted" x="${at(x(tick))}" y="${bottom + 19}" text-anchor="middle">${grouped(tick)}</text>`,
+        ),
+      `<text class="muted" x="${LEFT + PLOT / 2}" y="${bottom + 40}" text-anchor="middle">step</text>`,
+    ],
+  );
 };

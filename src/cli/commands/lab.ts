@@ -23,7 +23,7 @@ const namesIn = (text: string | undefined): readonly string[] | undefined =>
 export const lab = defineCommand({
   name: "lab",
   summary:
-    "Try optimizers on plain functions: paths, conditioning, noise and variance, measured and drawn in under a minute.",
+    "Try optimizers on plain functions: paths, conditioning, noise and variance, measured and drawn in about a minute.",
   flags: labFlags,
   examples: [
     ["", "all experiments: a table and a picture of each"],

@@ -1,108 +1,105 @@
+import { page } from "../../svg.js";
 import { contenders } from "../contenders.js";
 import { defineExperiment, finite } from "../experiment.js";
-import { type Problem, quadratic } from "../functions.js";
-import { curve, type Dot, legend, page, plot, smoothed } from "../picture.js";
-import { type Tuned, tune, wordsOf } from "../tune.js";
+import { quadratic } from "../functions.js";
+import { curve, legend, type Pen, style } from "../pens.js";
+import { plot } from "../plot.js";
+import { smoothed } from "../smoothed.js";
+import { type Tuned, tuneAll, wordsOf } from "../tune.js";
+
+/** A quadratic, and how its losses are drawn. */
+interface Case {
+  readonly condition: number;
+  readonly rotated?: boolean;
+  readonly pen: Pen;
+}
+
+const cases: readonly Case[] = [
+  { condition: 10, pen: { name: "condition 10", series: 2 } },
+  { condition: 1e3, pen: { name: "1,000", series: 3 } },
+  { condition: 1e3, rotated: true, pen: { name: "1,000, rotated", series: 3, dashed: true } },
+  { condition: 1e5, pen: { name: "100,000", series: 1 } },
+];
+
+const problemOf = ({ condition, rotated = false }: Case, seed: number) => quadratic(condition, seed, { rotated });
 
 interface Measured {
-  readonly problems: readonly Problem[];
-  /** An optimizer at its best, one a problem. */
-  readonly tuned: readonly (readonly Tuned[])[];
+  readonly name: string;
+  /** At its best, one a case. */
+  readonly tuned: readonly Tuned[];
 }
 
 const STEPS = 400;
 const EPSILON = 1e-4;
 
-const variations = (seed: number) => [
-  { words: "condition 10", series: 2, problem: quadratic(10, seed) },
-  { words: "1,000", series: 3, problem: quadratic(1e3, seed) },
-  {
-    words: "1,000, rotated",
-    series: 3,
-    attributes: 'stroke-dasharray="5 4"',
-    problem: quadratic(1e3, seed, { rotated: true }),
-  },
-  { words: "100,000", series: 1, problem: quadratic(1e5, seed) },
-];
-
-const COLUMNS = 5;
-const PITCH = { x: 190, y: 152 };
-const FRAME = { width: 158, height: 104 };
+const COLUMNS = 4;
+const PITCH = { x: 236, y: 152 };
+const FRAME = { width: 204, height: 104 };
 const [LEFT, TOP] = [72, 136];
 const WIDTH = LEFT + COLUMNS * PITCH.x;
-const LEAST = 1e-3;
+/** What is left is not drawn below that. */
+const LEAST = 1e-6;
 
 /** What a run still has of the loss that it began with, over the evaluations. */
-const dots = ({ trace: { moments } }: Tuned): readonly Dot[] => {
-  const first = moments[0]?.excess ?? 1;
-  return smoothed(moments.map(({ evaluations, excess }): Dot => [evaluations, Math.max(excess / first, LEAST / 100)]));
+const dots = ({ trace }: Tuned) => {
+  const first = trace.moments[0]?.excess ?? 1;
+  return smoothed(trace, LEAST * first).map(([evaluations, excess]) => [evaluations, excess / first] as const);
 };
 
-export const conditioning = defineExperiment<Measured>({
+export const conditioning = defineExperiment<readonly Measured[]>({
   summary: "quadratics of 64 variables, from even to steep: what curvature does to each optimizer",
   async measure({ seed, optimizers, steps = STEPS, onProgress }) {
-    const problems = variations(seed).map(({ problem }) => problem);
-    const running = contenders(optimizers, Number.POSITIVE_INFINITY);
-    const tuned: (readonly Tuned[])[] = [];
-    for (const [i, contender] of running.entries()) {
-      const own: Tuned[] = [];
-      for (const problem of problems)
-        own.push(await tune(problem, contender, { seed, budget: 2 * steps, epsilon: EPSILON }, own.at(-1)));
-      tuned.push(own);
-      onProgress?.(i + 1, running.length);
+    const problems = cases.map((one) => ({ problem: problemOf(one, seed) }));
+    const running = contenders(optimizers);
+    const measured: Measured[] = [];
+    for (const contender of running) {
+      const tuned = await tuneAll(problems, contender, { seed, budget: 2 * steps, epsilon: EPSILON });
+      measured.push({ name: contender.name, tuned });
+      onProgress?.(measured.length, running.length);
     }
-    return { problems, tuned };
+    return measured;
   },
-  rows: ({ problems, tuned }) =>
-    problems.flatMap((problem, i) =>
-      tuned.flatMap((own) => {
-        const one = own[i];
-        if (one === undefined) return [];
-        const { optimizer, trace, excess } = one;
-        return {
-          function: problem.name,
-          optimizer: optimizer.name,
-          learningRate: optimizer.learningRate ?? null,
-          settings: wordsOf(optimizer),
-          evaluations: trace.moments.at(-1)?.evaluations ?? 0,
-          lossLeft: finite(excess / (trace.moments[0]?.excess ?? 1)),
-        };
-      }),
+  rows: (measured) =>
+    cases.flatMap((one, i) =>
+      measured.flatMap(({ name, tuned }) =>
+        tuned.slice(i, i + 1).map((own) => ({
+          condition: one.condition,
+          rotated: one.rotated ? "yes" : "no",
+          optimizer: name,
+          learningRate: own.optimizer.learningRate ?? null,
+          settings: wordsOf(own.optimizer),
+          evaluations: own.trace.moments.at(-1)?.evaluations ?? 0,
+          lossLeft: finite(own.excess / (own.trace.moments[0]?.excess ?? 1)),
+        })),
+      ),
     ),
-  draw({ tuned }, { seed, steps = STEPS }) {
-    const lines = variations(seed);
-    const rows = Math.ceil(tuned.length / COLUMNS);
-    const height = TOP + rows * PITCH.y + 20;
-    const entries = [
-      ...lines.map(({ words, series, attributes = "" }) => ({ name: words, series, attributes })),
-      { name: "mezo on the same", series: 0, attributes: 'opacity="0.3"' },
-    ];
-    const [baseline] = tuned;
+  draw(measured, { seed, steps = STEPS }) {
+    const curves = measured.map(({ tuned }) => tuned.map(dots));
+    const lowest = Math.min(...curves.flat(2).map(([, left]) => left));
+    const domain = [10 ** Math.min(-1, Math.floor(Math.log10(lowest))), 2] as const;
+    const baseline: Pen = { name: `${measured[0]?.name} on the same`, series: 0, faint: true };
+    const rows = Math.ceil(measured.length / COLUMNS);
     return page(
       {
-        width: WIDTH,
-        height,
+        ...{ width: WIDTH, height: TOP + rows * PITCH.y + 4, left: 32, style },
         title: "Ill-conditioned quadratics in 64 variables",
         subtitle: `loss left of the start's against evaluations; learning rates by a sweep of this very run, seed ${seed}`,
       },
       [
-        ...legend(entries, LEFT, 92, WIDTH - 2 * LEFT),
-        ...tuned.flatMap((own, i) => {
+        ...legend([...cases.map(({ pen }) => pen), baseline], LEFT, 92, WIDTH - 2 * LEFT),
+        ...measured.flatMap(({ name }, i) => {
           const [column, row] = [i % COLUMNS, Math.floor(i / COLUMNS)];
-          const isLowest = i + COLUMNS >= tuned.length;
+          const isLowest = i + COLUMNS >= measured.length;
           return plot(
             { ...FRAME, left: LEFT + column * PITCH.x, top: TOP + row * PITCH.y },
             {
               x: { scale: "linear", domain: [0, 2 * steps], ticks: [0, steps, 2 * steps], numbers: isLowest },
-              y: { scale: "log", domain: [LEAST, 2], ticks: 5, numbers: column === 0 },
-              title: own[0]?.optimizer.name ?? "",
+              y: { scale: "log", domain, ticks: 5, numbers: column === 0 },
+              title: name,
             },
             (x, y) => [
-              ...(i === 0 ? [] : (baseline ?? [])).map((one) => curve("mezo", 0, dots(one), x, y, 'opacity="0.3"')),
-              ...own.map((one, k) => {
-                const { words = "", series = 0, attributes = "" } = lines[k] ?? {};
-                return curve(`${one.optimizer.name}: ${words}`, series, dots(one), x, y, attributes);
-              }),
+              ...(i === 0 ? [] : (curves[0] ?? []).map((points) => curve(baseline, points, x, y))),
+              ...cases.map(({ pen }, k) => curve({ ...pen, name: `${name}: ${pen.name}` }, curves[i]?.[k] ?? [], x, y)),
             ],
           );
         }),

@@ -1,8 +1,11 @@
+import { at, page } from "../../svg.js";
 import { contenders } from "../contenders.js";
 import { contours } from "../contours.js";
 import { defineExperiment, finite } from "../experiment.js";
 import { type Landscape, landscapes } from "../functions.js";
-import { at, curve, type Dot, type Frame, legend, page, plot, SERIES, smoothed } from "../picture.js";
+import { curve, type Dot, disc, legend, type Pen, style } from "../pens.js";
+import { type Frame, plot } from "../plot.js";
+import { smoothed } from "../smoothed.js";
 import { type Tuned, tune, wordsOf } from "../tune.js";
 
 interface Measured {
@@ -17,8 +20,8 @@ const EPSILON = 1e-4;
 
 const PITCH = 320;
 const WIDTH = 24 + 3 * PITCH;
-const PLANE: Omit<Frame, "left"> = { top: 150, width: 252, height: 252 };
-const LOSSES: Omit<Frame, "left"> = { top: 470, width: 252, height: 150 };
+const PLANE: Omit<Frame, "left"> = { top: 146, width: 252, height: 252 };
+const LOSSES: Omit<Frame, "left"> = { top: 458, width: 252, height: 150 };
 /** Losses further down are not drawn. */
 const LEAST = 1e-8;
 
@@ -30,8 +33,12 @@ const marks = ([x, y]: Dot, [a, b]: Dot): readonly string[] => [
   `<circle class="page s0" stroke-width="2" cx="${at(a)}" cy="${at(b)}" r="4.5"/>`,
 ];
 
+const penOf = ({ optimizer }: Tuned, series: number): Pen => ({ name: optimizer.name, series });
+
 const drawPlane = ({ landscape, tuned }: Measured, left: number): readonly string[] => {
   const { view, levels, least, minimum, start, value } = landscape;
+  const [[a = 0, b = 0], [c = 0, d = 0]] = [minimum, start];
+  const path = ({ trace }: Tuned): readonly Dot[] => trace.moments.map(({ x: [a = 0, b = 0] }) => [a, b]);
   return plot(
     { ...PLANE, left },
     {
@@ -47,47 +54,29 @@ const drawPlane = ({ landscape, tuned }: Measured, left: number): readonly strin
         const d = lines.map((dots) => `M${dots.map(([a, b]) => `${at(x(a))},${at(y(b))}`).join("L")}`).join("");
         return `<path class="contour" d="${d}"/>`;
       }),
-      ...tuned.map(({ optimizer, trace }, i) =>
-        curve(
-          optimizer.name,
-          i,
-          trace.moments.map(({ x: [a = 0, b = 0] }): Dot => [a, b]),
-          x,
-          y,
-          'opacity="0.9"',
-        ),
+      ...tuned.map((one, i) => curve(penOf(one, i), path(one), x, y)),
+      ...tuned.flatMap((one, i) =>
+        path(one)
+          .slice(-1)
+          .map(([a, b]) => disc(penOf(one, i), [x(a), y(b)], 3.2)),
       ),
-      ...tuned.flatMap(({ trace }, i) => {
-        const [a = 0, b = 0] = trace.moments.at(-1)?.x ?? [];
-        return `<circle class="f${i % SERIES}" cx="${at(x(a))}" cy="${at(y(b))}" r="3.2"/>`;
-      }),
-      ...marks([x(minimum[0] ?? 0), y(minimum[1] ?? 0)], [x(start[0] ?? 0), y(start[1] ?? 0)]),
+      ...marks([x(a), y(b)], [x(c), y(d)]),
     ],
   );
 };
 
-const drawLosses = (
-  { landscape, tuned }: Measured,
-  left: number,
-  budget: number,
-  labelled: boolean,
-): readonly string[] => {
-  const curves = tuned.map(({ optimizer, trace }) => ({
-    name: optimizer.name,
-    points: smoothed(trace.moments.map(({ evaluations, excess }): Dot => [evaluations, Math.max(excess, LEAST / 10)])),
-  }));
-  const lowest = Math.min(...curves.flatMap(({ points }) => points.map(([, excess]) => excess)));
+const drawLosses = ({ landscape, tuned }: Measured, left: number, budget: number): readonly string[] => {
+  const curves = tuned.map(({ trace }) => smoothed(trace, LEAST / 10));
+  const lowest = Math.min(...curves.flatMap((points) => points.map(([, excess]) => excess)));
   const first = landscape.value(landscape.start) - landscape.least;
   return plot(
     { ...LOSSES, left },
     {
       x: { scale: "linear", domain: [0, budget], ticks: 4, label: "evaluations" },
-      y: {
-        ...{ scale: "log", domain: [Math.max(LEAST, lowest / 3), first * 3], ticks: 5 },
-        ...(labelled ? { label: "loss above the least" } : {}),
-      },
+      y: { scale: "log", domain: [Math.max(LEAST, lowest / 3), first * 3] },
+      note: "loss above the least",
     },
-    (x, y) => curves.map(({ name, points }, i) => curve(name, i, points, x, y)),
+    (x, y) => tuned.map((one, i) => curve(penOf(one, i), curves[i] ?? [], x, y)),
   );
 };
 
@@ -121,19 +110,17 @@ export const trajectories = defineExperiment<readonly Measured[]>({
       })),
     ),
   draw(measured, { seed, steps = STEPS }) {
-    const names = measured[0]?.tuned.map(({ optimizer }, series) => ({ name: optimizer.name, series })) ?? [];
     return page(
       {
-        width: WIDTH,
-        height: LOSSES.top + LOSSES.height + 52,
+        ...{ width: WIDTH, height: LOSSES.top + LOSSES.height + 52, left: 32, style },
         title: "Paths over three functions of two variables",
-        subtitle: `${2 * steps} evaluations each, learning rates by a sweep of this very run, seed ${seed}; ring: start, cross: minimum`,
+        subtitle: `${2 * steps} evaluations each, learning rates by a sweep of this very run, seed ${seed}; ring: start, cross: minimum, discs: ends`,
       },
       [
-        ...legend(names, 60, 96, WIDTH - 120),
+        ...legend(measured[0]?.tuned.map(penOf) ?? [], 60, 92, WIDTH - 120),
         ...measured.flatMap((one, i) => [
           ...drawPlane(one, 60 + i * PITCH),
-          ...drawLosses(one, 60 + i * PITCH, 2 * steps, i === 0),
+          ...drawLosses(one, 60 + i * PITCH, 2 * steps),
         ]),
       ],
     );

@@ -1,66 +1,51 @@
 import type { OptimizerChoice } from "../../api/types.js";
+import { at, page } from "../../svg.js";
 import { estimates } from "../estimates.js";
 import { defineExperiment } from "../experiment.js";
 import { linear } from "../functions.js";
-import { at, curve, type Dot, type Frame, legend, page, plot } from "../picture.js";
+import { curve, type Dot, disc, legend, type Pen, stroke, style } from "../pens.js";
+import { type Frame, plot } from "../plot.js";
 
 /** A way to draw directions, with the second moment that theory gives it, in units of ‖∇‖². */
 interface Noise {
-  readonly name: string;
+  readonly pen: Pen;
   readonly optimizer: Omit<OptimizerChoice, "learningRate" | "queries">;
-  /** For a matrix of m × n, d = mn, and q queries. */
+  /** For a matrix of m × n and q queries. */
   theory(m: number, n: number, q: number): number;
-  readonly formula: string;
-  readonly series: number;
-  readonly attributes?: string;
 }
 
-const RANK = { lozo: 1, subzero: 2 } as const;
+/** Those of LOZO and of SubZero. */
+const [LOZO, SUBZERO] = [1, 2];
 
-/** Low-rank factors that the queries of a step share do not average out: their part is left however many queries there are. */
 const noises: readonly Noise[] = [
   {
-    name: "gaussian",
+    pen: { name: "gaussian", series: 1 },
     optimizer: { name: "mezo" },
     theory: (m, n, q) => (m * n + q + 1) / q,
-    formula: "(d + q + 1)/q",
-    series: 1,
   },
   {
-    name: "sphere",
+    pen: { name: "sphere", series: 2 },
     optimizer: { name: "mezo", perturbation: "sphere" },
     theory: (m, n, q) => (m * n + q - 1) / q,
-    formula: "(d + q − 1)/q",
-    series: 2,
   },
   {
-    name: "rademacher",
+    pen: { name: "rademacher", series: 5, dashed: true },
     optimizer: { name: "mezo", perturbation: "rademacher" },
     theory: (m, n, q) => (m * n + q - 1) / q,
-    formula: "(d + q − 1)/q",
-    series: 5,
-    attributes: 'stroke-dasharray="5 5"',
+  },
+  // The factors that the queries of a step share do not average out: their part is left however many queries there are.
+  {
+    pen: { name: `lozo, rank ${LOZO}`, series: 3 },
+    optimizer: { name: "lozo", hyperparameters: { rank: LOZO, refreshEvery: 1 } },
+    theory(m, n, q) {
+      const alone = m * n + 2 + (2 * (m + n + 1)) / LOZO;
+      return (alone + ((q - 1) * (n + LOZO + 1)) / LOZO) / q;
+    },
   },
   {
-    name: "lozo, rank 1",
-    optimizer: { name: "lozo", hyperparameters: { rank: RANK.lozo, refreshEvery: 1 } },
-    theory(m, n, q) {
-      const r = RANK.lozo;
-      const alone = m * n + 2 + (2 * (m + n + 1)) / r;
-      return (alone + ((q - 1) * (n + r + 1)) / r) / q;
-    },
-    formula: "(mn + 2 + 2(m + n + 1)/r + (q − 1)(n + r + 1)/r)/q",
-    series: 3,
-  },
-  {
-    name: "subzero, rank 2",
-    optimizer: { name: "subzero", hyperparameters: { rank: RANK.subzero, refreshEvery: 1 } },
-    theory(m, n, q) {
-      const r = RANK.subzero;
-      return ((m * n) / r ** 2) * ((r ** 2 + q + 1) / q);
-    },
-    formula: "mn/r² · (r² + q + 1)/q",
-    series: 4,
+    pen: { name: `subzero, rank ${SUBZERO}`, series: 4 },
+    optimizer: { name: "subzero", hyperparameters: { rank: SUBZERO, refreshEvery: 1 } },
+    theory: (m, n, q) => ((m * n) / SUBZERO ** 2) * ((SUBZERO ** 2 + q + 1) / q),
   },
 ];
 
@@ -77,7 +62,7 @@ type Measured = readonly { readonly noise: Noise; readonly points: readonly Poin
 const QUERIES = [1, 2, 4, 8, 16, 32];
 /** Estimates with one query; as many values are looked at with more of them, as long as it is LEAST estimates. */
 const STEPS = 2000;
-const LEAST = 100;
+const LEAST = 200;
 /** An ε of 1: a linear function has the same slope at any. */
 const EPSILON = 1;
 
@@ -114,22 +99,17 @@ const drawMoments = (measured: Measured): readonly string[] =>
       x: queries,
       y: { scale: "log", domain: [1, 60], ticks: [1, 2, 5, 10, 20, 50], label: "E‖g‖² / ‖∇‖²" },
       title: "Second moment",
-      note: "lines: theory, dots: measured",
+      note: "lines: theory, discs: measured",
     },
     (x, y) =>
-      measured.flatMap(({ noise, points }) => [
+      measured.flatMap(({ noise: { pen }, points }) => [
         curve(
-          noise.name,
-          noise.series,
+          pen,
           points.map(({ queries, theory }): Dot => [queries, theory]),
           x,
           y,
-          noise.attributes,
         ),
-        ...points.map(
-          ({ queries, measured: value }) =>
-            `<circle class="f${noise.series}" cx="${at(x(queries))}" cy="${at(y(value))}" r="3.5"/>`,
-        ),
+        ...points.map(({ queries, measured: value }) => disc(pen, [x(queries), y(value)], 3.5)),
       ]),
   );
 
@@ -141,27 +121,24 @@ const drawRatios = (measured: Measured): readonly string[] =>
     { ...FRAME, left: RIGHT },
     {
       x: queries,
-      y: { scale: "linear", domain: [0.6, 1.4], ticks: 5, label: "measured / theory" },
+      y: { scale: "linear", domain: [0.5, 1.5], label: "measured / theory" },
       title: "Against theory",
       note: "bars: two standard errors",
     },
     (x, y) => [
       `<line class="axis" x1="${at(x(queries.domain[0]))}" x2="${at(x(queries.domain[1]))}" y1="${at(y(1))}" y2="${at(y(1))}"/>`,
-      ...measured.flatMap(({ noise, points }, i) =>
+      ...measured.flatMap(({ noise: { pen }, points }, i) =>
         points.flatMap(({ queries, measured: value, standardError, theory }) => {
-          const place = at(x(queries * aside(i, measured.length)));
-          const [low, high] = [-2, 2].map((errors) => at(y((value + errors * standardError) / theory)));
-          return [
-            `<line class="s${noise.series}" stroke-width="1.6" x1="${place}" x2="${place}" y1="${low}" y2="${high}"/>`,
-            `<circle class="f${noise.series}" cx="${place}" cy="${at(y(value / theory))}" r="3"/>`,
-          ];
+          const place = x(queries * aside(i, measured.length));
+          const end = (errors: number): Dot => [place, y((value + errors * standardError) / theory)];
+          return [stroke(pen, end(-2), end(2)), disc(pen, end(0), 3)];
         }),
       ),
     ],
   );
 
 export const variance = defineExperiment<Measured>({
-  summary: "second moments of estimates against the number of queries, beside the theory's",
+  summary: "second moments of estimates (of mezo, lozo and subzero) against the number of queries, beside the theory's",
   async measure({ seed, steps = STEPS, onProgress }) {
     const measured: { noise: Noise; points: Point[] }[] = noises.map((noise) => ({ noise, points: [] }));
     for (const [i, { noise, points }] of measured.entries()) {
@@ -174,7 +151,7 @@ export const variance = defineExperiment<Measured>({
   rows: (measured) =>
     measured.flatMap(({ noise, points }) =>
       points.map(({ queries, steps, measured: value, standardError, theory }) => ({
-        noise: noise.name,
+        noise: noise.pen.name,
         queries,
         estimates: steps,
         measured: value,
@@ -185,16 +162,15 @@ export const variance = defineExperiment<Measured>({
   draw: (measured, { seed }) =>
     page(
       {
-        width: WIDTH,
-        height: FRAME.top + FRAME.height + 56,
+        ...{ width: WIDTH, height: FRAME.top + FRAME.height + 56, left: 32, style },
         title: "Second moment of a gradient estimate",
         subtitle: `a linear function of a 4 × 4 matrix, d = 16, seed ${seed}; the estimate's mean alone would give 1`,
       },
       [
         ...legend(
-          measured.map(({ noise: { name, series, attributes = "" } }) => ({ name, series, attributes })),
+          measured.map(({ noise }) => noise.pen),
           LEFT,
-          96,
+          92,
           WIDTH - 2 * LEFT,
         ),
         ...drawMoments(measured),
