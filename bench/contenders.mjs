@@ -37,14 +37,19 @@ export const contenders = {
 };
 
 /** What finetune is asked for, for about so many forward passes of 16 rows. */
-export const contender = (name, learningRate, forwards, seed = 0) => {
+export const contender = ({ name, rate, hyperparameters }, forwards, seed = 0) => {
   const { evaluations, rates: _, method = full, ...rest } = contenders[name];
-  const optimizer = { name, learningRate, epsilon: 1e-3, perturbation: "rademacher", ...rest };
+  const own = hyperparameters === undefined ? {} : { hyperparameters };
+  const optimizer = { name, learningRate: rate, epsilon: 1e-3, perturbation: "rademacher", ...rest, ...own };
   return { method, optimizer, steps: Math.round(forwards / evaluations), seed };
 };
 
-/** The better half of the screening, at the rates next to its best. */
-export const halving = [];
+/** The second look: the better half of the screening at the rates next to its best, and what hyperparameters are for. */
+export const second = [
+  // Curvature of about 10³ moves H by α times that a step: the published α of 1e-8 leaves it at 1.
+  { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-5 } },
+  { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-4 } },
+];
 
-/** The survivors, each at its best rate. */
+/** The survivors, each at its best. */
 export const finals = [];

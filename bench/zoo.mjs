@@ -1,10 +1,10 @@
 // npm run bench:zoo [-- --write]: the optimizers on SmolLM2-135M-Instruct and SST-2. Every method is screened on dev rows with a short budget, the
-// better half at other rates with twice of it, and the survivors trained on three seeds. Each trajectory is kept in bench/results/sst2.jsonl as
-// it ends: cut off, it goes on there. --stage screening|halving|final|pace runs one stage alone; --write puts what there is into docs/results.md.
+// better half is looked at again with other rates, and the survivors are trained on three seeds. Each trajectory is kept in bench/results/sst2.jsonl as
+// it ends: cut off, it goes on there. --stage screening|second|final|pace runs one stage alone; --write puts what there is into docs/results.md.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { contender, contenders, finals, halving } from "./contenders.mjs";
+import { contender, contenders, finals, second } from "./contenders.mjs";
 import { insert } from "./reports/insert.mjs";
 import { stageTable, survivorTable, zooPicture } from "./reports/zoo.mjs";
 import { missing, root } from "./setup.mjs";
@@ -18,16 +18,16 @@ if (why !== undefined) {
   process.exit(0);
 }
 
-const dev = { parts: [0.5, 1], on: "dev" };
-const screened = Object.entries(contenders).flatMap(([name, { rates = [] }]) => rates.map((rate) => [name, rate]));
-const entry = (name, rate, forwards, seed, how) => {
-  const options = contender(name, rate, forwards, seed);
-  return { name, rate, seed, label: `${name} ${rate}`, request: asked(options, how) };
+const dev = { parts: [0.5, 1], on: "dev", limit: 300 };
+const screened = Object.entries(contenders).flatMap(([name, { rates = [] }]) => rates.map((rate) => ({ name, rate })));
+const entry = (tuned, forwards, seed, how) => {
+  const options = contender(tuned, forwards, seed);
+  return { ...tuned, seed, label: `${tuned.name} ${tuned.rate}`, request: asked(options, how) };
 };
 const stages = {
-  screening: screened.map(([name, rate]) => entry(name, rate, 240, 0, { ...dev, limit: 300 })),
-  halving: halving.map(([name, rate]) => entry(name, rate, 480, 0, dev)),
-  final: [0, 1, 2].flatMap((seed) => finals.map(([name, rate]) => entry(name, rate, 1000, seed, whole))),
+  screening: screened.map((tuned) => entry(tuned, 240, 0, dev)),
+  second: second.map((tuned) => entry(tuned, 240, 0, dev)),
+  final: [0, 1, 2].flatMap((seed) => finals.map((tuned) => entry(tuned, 1000, seed, whole))),
 };
 
 if (!values.write) {
@@ -45,7 +45,7 @@ const foundIn = (stage) =>
   });
 const blocks = {
   screening: stageTable(foundIn("screening")),
-  halving: stageTable(foundIn("halving")),
+  second: stageTable(foundIn("second")),
   survivors: survivorTable(foundIn("final")),
 };
 for (const block of Object.values(blocks)) console.log(`${block}\n`);

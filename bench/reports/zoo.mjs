@@ -8,6 +8,11 @@ import { markdown } from "./insert.mjs";
 
 const best = (a, b) => a.nats - b.nats;
 
+const shown = (hyperparameters = {}) =>
+  Object.entries(hyperparameters)
+    .map((pair) => pair.join(" "))
+    .join(", ");
+
 /** The runs of a stage on dev rows, best first: cross-entropy says more than accuracy on few rows. */
 export const stageTable = (entries) => {
   const rows = entries
@@ -15,10 +20,11 @@ export const stageTable = (entries) => {
     .map((row) => (row.failed === undefined ? row : { ...row, nats: Number.POSITIVE_INFINITY }))
     .sort(best);
   return markdown([
-    ["optimizer", "learning rate", "steps", "forwards", "dev cross-entropy", "dev accuracy, %"],
-    ...rows.map(({ name, rate, steps, forwards, nats, accuracy, failed }) => [
+    ["optimizer", "learning rate", "hyperparameters", "steps", "forwards", "dev cross-entropy", "dev accuracy, %"],
+    ...rows.map(({ name, rate, hyperparameters, steps, forwards, nats, accuracy, failed }) => [
       name,
       `${rate}`,
+      shown(hyperparameters),
       `${steps}`,
       `${Math.round(forwards)}`,
       failed === undefined ? nats.toFixed(3) : "diverged",
