@@ -9,7 +9,7 @@ import { accuracyPicture, accuracyTable, triedTable } from "./reports/accuracy.m
 import { insert } from "./reports/insert.mjs";
 import { missing, modelFolder, root } from "./setup.mjs";
 import { requestOf, setups, tried } from "./setups.mjs";
-import { kept, pace, paceOf, trajectory } from "./sst2.mjs";
+import { kept, pace, paceOf, trajectories } from "./sst2.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -30,13 +30,15 @@ if (why !== undefined) {
 }
 const labelOf = ({ method, optimizer }) =>
   `${method.kind} ${method.layers?.join("..") ?? "all"} ${optimizer.learningRate}`;
-if (values.tried) for (const request of tried) await trajectory(labelOf(request.options), request);
+if (values.tried) await trajectories(tried.map((request) => ({ label: labelOf(request.options), request })));
 else if (values.pace) {
   for (const setup of wanted) await pace(setup.name, requestOf(setup, 0).options);
   for (const method of ["full", "lora"])
     await kept.once({ peer: method }, async () => peer(await modelFolder(), { form: "published", method }));
 } else if (!values.write)
-  for (const seed of seeds) for (const setup of wanted) await trajectory(setup.name, requestOf(setup, seed));
+  await trajectories(
+    seeds.flatMap((seed) => wanted.map((setup) => ({ label: setup.name, request: requestOf(setup, seed) }))),
+  );
 
 const found = wanted.flatMap((setup) => {
   const runs = [0, 1, 2].flatMap((seed) => kept.get(requestOf(setup, seed)) ?? []);

@@ -1,5 +1,5 @@
 // The processes that figures are measured in: each a script of this folder that prints JSON on its last line.
-import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,6 +22,16 @@ export const child = (script, args, env = {}) =>
       env: { ...process.env, ...env },
     }),
   );
+
+/** As `child`, beside others. */
+export const childBeside = (script, args) =>
+  new Promise((resolve, reject) => {
+    const options = { encoding: "utf8", maxBuffer: 2 ** 26 };
+    const started = execFile(process.execPath, [join(root, script), ...args], options, (error, out) =>
+      error === null ? resolve(lastJson(out)) : reject(error),
+    );
+    started.stderr.pipe(process.stderr);
+  });
 
 /** A function that remembers what it gave, by its arguments. */
 export const memo = (work) => {

@@ -49,6 +49,9 @@ export const second = [
   // Curvature of about 10³ moves H by α times that a step: the published α of 1e-8 leaves it at 1.
   { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-5 } },
   { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-4 } },
+  // h grows to B·s², hundreds, and divides the step.
+  { name: "helene", rate: 1.2e-3 },
+  { name: "helene", rate: 4e-3 },
 ];
 
 /** The survivors, each at its best. */

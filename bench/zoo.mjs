@@ -9,7 +9,7 @@ import { insert } from "./reports/insert.mjs";
 import { stageTable, survivorTable, zooPicture } from "./reports/zoo.mjs";
 import { missing, root } from "./setup.mjs";
 import { whole } from "./setups.mjs";
-import { asked, kept, pace, paceOf, trajectory } from "./sst2.mjs";
+import { asked, kept, pace, paceOf, trajectories } from "./sst2.mjs";
 
 const { values } = parseArgs({ options: { stage: { type: "string" }, write: { type: "boolean" } } });
 const why = missing();
@@ -32,8 +32,7 @@ const stages = {
 
 if (!values.write) {
   for (const [stage, entries] of Object.entries(stages))
-    if (values.stage === undefined || values.stage === stage)
-      for (const { label, request } of entries) await trajectory(label, request);
+    if (values.stage === undefined || values.stage === stage) await trajectories(entries);
   if (values.stage === undefined || values.stage === "pace")
     for (const { name, request } of stages.final.slice(0, finals.length)) await pace(name, request.options);
 }
