@@ -1,5 +1,7 @@
 // What bench:accuracy found, as a page and a picture.
-import { curve, legend, page, plot } from "../../dist/lab/picture.js";
+import { curve, legend, style } from "../../dist/lab/pens.js";
+import { plot } from "../../dist/lab/plot.js";
+import { page } from "../../dist/svg.js";
 import { interval, reaching } from "../ledger.mjs";
 import { secondsAt } from "../pace.mjs";
 import { markdown } from "./insert.mjs";
@@ -93,36 +95,21 @@ export const accuracyPicture = (setups) => {
   const dots = (run, by) => run.filter(({ steps }) => steps > 0).map((point) => [point[by], 100 * point.accuracy]);
   const mean = (runs, by) =>
     dots(runs[0], by).map(([at], i) => [at, interval(runs.map((run) => dots(run, by)[i][1])).mean]);
+  const pens = found.map(({ says }, series) => ({ name: says, series }));
   return page(
     {
-      ...{ width: 912, height: 560 },
+      ...{ width: 912, height: 560, left: 32, style },
       title: "Accuracy against seconds",
       subtitle:
-        "SmolLM2-135M-Instruct, SST-2, MeZO, 16 rows a step. Bold: mean of the seeds; dashed: the same steps at PyTorch MeZO's pace.",
+        "SmolLM2-135M-Instruct, SST-2, MeZO, 16 rows a step. Faint: seeds; dashed: the same steps at PyTorch MeZO's pace.",
     },
     [
-      ...legend(
-        found.map(({ says }, series) => ({ name: says, series })),
-        frame.left,
-        84,
-        frame.width,
-      ),
+      ...legend(pens, frame.left, 84, frame.width),
       ...plot(frame, { x, y }, (toX, toY) =>
-        found.flatMap(({ says, runs, peerStep }, series) => [
-          ...runs.map((run) => curve(says, series, dots(run, "seconds"), toX, toY, 'opacity="0.25"')),
-          curve(says, series, mean(runs, "seconds"), toX, toY, 'stroke-width="3"'),
-          ...(peerStep === undefined
-            ? []
-            : [
-                curve(
-                  `${says}, at PyTorch's pace`,
-                  series,
-                  mean(runs, "peerSeconds"),
-                  toX,
-                  toY,
-                  'stroke-dasharray="5 4"',
-                ),
-              ]),
+        found.flatMap(({ runs, peerStep }, i) => [
+          ...runs.map((run) => curve({ ...pens[i], faint: true }, dots(run, "seconds"), toX, toY)),
+          curve(pens[i], mean(runs, "seconds"), toX, toY),
+          ...(peerStep === undefined ? [] : [curve({ ...pens[i], dashed: true }, mean(runs, "peerSeconds"), toX, toY)]),
         ]),
       ),
     ],

@@ -1,6 +1,8 @@
 // What bench:zoo found, as tables and a picture of small multiples.
-import { curve, page, plot } from "../../dist/lab/picture.js";
+import { curve, style } from "../../dist/lab/pens.js";
+import { plot } from "../../dist/lab/plot.js";
 import { optimizers } from "../../dist/optimizer/optimizers.js";
+import { page } from "../../dist/svg.js";
 import { interval, reaching } from "../ledger.mjs";
 import { secondsAt } from "../pace.mjs";
 import { percent, spread } from "./accuracy.mjs";
@@ -105,10 +107,10 @@ export const zooPicture = (entries) => {
   const rows = Math.ceil(found.length / across);
   return page(
     {
-      ...{ width: 912, height: 120 + rows * (high + 70) },
+      ...{ width: 912, height: 120 + rows * (high + 70), left: 32, style },
       title: "Optimizers on SST-2",
       subtitle:
-        "SmolLM2-135M-Instruct, blocks 15 to 22: accuracy on 872 validation rows (%) against seconds on 2 cores. Bold: mean; grey: the others.",
+        "SmolLM2-135M-Instruct, blocks 15 to 22: accuracy on 872 validation rows (%) against seconds on 2 cores. Faint: seeds, and the others in grey.",
     },
     found.flatMap(({ name, runs, rate }, i) => {
       const frame = {
@@ -122,9 +124,9 @@ export const zooPicture = (entries) => {
       return plot(frame, { x, y, title: name, note: `learning rate ${rate}` }, (toX, toY) => [
         ...found
           .filter((other) => other.name !== name)
-          .map((other) => curve(other.name, 0, mean(other.runs), toX, toY, 'opacity="0.18"')),
-        ...runs.map((run) => curve(name, 1, dots(run, "seconds"), toX, toY, 'opacity="0.35"')),
-        curve(name, 1, mean(runs), toX, toY, 'stroke-width="3"'),
+          .map((other) => curve({ name: other.name, series: 0, faint: true }, mean(other.runs), toX, toY)),
+        ...runs.map((run) => curve({ name, series: 1, faint: true }, dots(run, "seconds"), toX, toY)),
+        curve({ name, series: 1 }, mean(runs), toX, toY),
       ]);
     }),
   );
