@@ -109,7 +109,7 @@ describe.each(["lora", "full"] as const)("%s on blocks 3 to 4", (kind) => {
   });
 
   test("rows that are looked at again and again keep what the first blocks give: the same answers, and no second prefix", async () => {
-    const training = trainerOf(model, resolveSettings({ method: kind, layers, rank: 2 }, 1), 8);
+    const training = trainerOf(model, resolveSettings({ method: kind, layers }, 1), 8);
     const treeAt = trainingTrees(
       model,
       templateTask(task),

@@ -73,6 +73,7 @@ const cases: readonly (readonly [string, readonly Operand[], Attributes, readonl
     .filter((dtype): dtype is Dtype => dtype !== "bfloat16")
     .map((dtype) => ["Identity", [of(dtype)("T", 2)], {}, ["T", 2]] as const),
   ["Softmax", [f("T", 3)], { axis: 0 }, ["T", 3]],
+  ["LogSoftmax", [f("T", 3)], { axis: 1 }, ["T", 3]],
   ["LayerNormalization", [f("T", 4), f(4)], { axis: -1, epsilon: { float: 1e-5 } }, ["T", 4]],
   ["LayerNormalization", [f(2, "T", 4), f(4), f(4)], {}, [2, "T", 4]],
   ["SimplifiedLayerNormalization", [f("T", 4), f(4)], { axis: -1, epsilon: { float: 1e-5 } }, ["T", 4]],
@@ -141,7 +142,7 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["Mul", [f(2)], {}, "input 1 is missing"],
   ["Div", [f(2, 3), f(3, 2)], {}, "[2, 3] and [3, 2] do not broadcast"],
   ["Max", [f(2), i64(2)], {}, "float32 and int64 do not mix"],
-  ...["Neg", "Sqrt", "Sigmoid", "Tanh", "Erf", "Relu", "Identity", "Softmax"].map(
+  ...["Neg", "Sqrt", "Sigmoid", "Tanh", "Erf", "Relu", "Identity", "Softmax", "LogSoftmax"].map(
     (operator) => [operator, [], {}, "input 0 is missing"] as const,
   ),
   ["LayerNormalization", [f(2, 4), f(2)], {}, "width and scale: 2 and 4 differ"],
