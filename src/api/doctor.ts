@@ -22,6 +22,7 @@ import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees } from "./examples.js";
 import type { Model } from "./load.js";
 import { trainerOf } from "./prepare.js";
+import { withFittedRate } from "./rate.js";
 import { resolveSettings, type Settings, said, tuningOf } from "./settings.js";
 import { splitOf } from "./split.js";
 import type { CostReport, DoctorOptions, DoctorReport, RatesReport } from "./types.js";
@@ -128,7 +129,8 @@ const sizeOf = (method: Method): number =>
  */
 export const doctor = async (model: Model, options: DoctorOptions): Promise<DoctorReport> => {
   const threads = threadsOf(options.threads);
-  const settings = resolveSettings(said(options), threads);
+  const given = said(options);
+  const settings = withFittedRate(model, resolveSettings(given, threads), given.learningRate !== undefined);
   const { learningRate, steps, batchSize } = settings;
   const { family } = model;
   const plan = await planOf(model, options, settings);

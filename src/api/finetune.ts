@@ -9,6 +9,7 @@ import { openRunFolder } from "../train/run-folder.js";
 import { threadsOf } from "./engines.js";
 import type { Model } from "./load.js";
 import { methodOf, prepare } from "./prepare.js";
+import { withFittedRate } from "./rate.js";
 import { freeSettings, resolveSettings, said } from "./settings.js";
 import type { FinetuneOptions, FinetuneResult, Run, TrainEvent } from "./types.js";
 
@@ -55,7 +56,8 @@ export const finetune = (model: Model, options: FinetuneOptions): Run => {
         return;
       }
       const journaled = folder.state.kind === "unfinished" ? folder.state.journal : undefined;
-      const settings = resolveSettings({ threads, ...given }, threads, journaled?.header.options);
+      const resolved = resolveSettings({ threads, ...given }, threads, journaled?.header.options);
+      const settings = withFittedRate(model, resolved, journaled !== undefined || given.learningRate !== undefined);
       const { header, plan, start, notes } = await prepare(model, options, settings, journaled?.stepCount ?? 0);
       if (journaled !== undefined) {
         requireSameRun(folder.paths.journal, journaled.header, header, freeSettings(settings));

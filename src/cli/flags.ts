@@ -144,7 +144,7 @@ const optimizerFlags = {
   ),
   learningRate: optimizing(
     "--learning-rate <x>",
-    "default: the optimizer's own for the method",
+    "default: the optimizer's own for the method; of a model's own weights, the more the fewer are trained",
     atLeastZero.optional(),
   ),
   epsilon: optimizing(

@@ -96,6 +96,7 @@ const page = (one: OptimizerDescription, program: string, terminal: Terminal): r
       one.methods.map((method) => [
         `--method ${method}`,
         argsOf({ ...one.defaults[method === "full" ? "full" : "adapter"] }).join(" "),
+        method === "full" ? "where 1.7 billion weights are trained; a larger rate for fewer" : "",
       ]),
       { width: room },
     ),
