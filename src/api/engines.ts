@@ -15,7 +15,7 @@ import type { Training } from "./training.js";
 import type { RuntimeChoice } from "./types.js";
 
 /** Nothing trainable, nothing added: the model as it is. */
-const plain: Method = { kind: "full", placement: "in-place", firstLayer: 0, tensors: [] };
+export const plain: Method = { kind: "full", placement: "in-place", firstLayer: 0, tensors: [] };
 
 export const threadsOf = (threads: number | undefined): number => threads ?? availableParallelism();
 
@@ -27,7 +27,8 @@ export interface EngineChoice {
   /** Absent where nothing is trained. */
   readonly training?: Pick<Training, "plan" | "trained">;
   readonly seed?: bigint;
-  readonly adapter?: ReadonlyMap<string, TensorSource>;
+  /** Values of the method's tensors; those absent start as the method says. */
+  readonly adapter?: ReadonlyMap<string, TensorSource> | undefined;
   readonly threads?: number | undefined;
   readonly device?: "cpu" | "webgpu" | undefined;
   /** MiB of memory for the hidden states of training rows, where the first blocks are frozen. */
@@ -84,12 +85,16 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
     ...(training === undefined || method.cored === undefined ? {} : { cored: { ...method.cored, seed } }),
   };
   const graphs = Object.fromEntries(others.map((head) => [head, () => graphOf(head).graph]));
-  return { plan, graphs: { ...graphs, [first]: () => one.graph } };
+  return { plan, graphs: { ...graphs, keys: () => build({ keys: true }).graph, [first]: () => one.graph } };
 };
 
 /** An engine for a model with a trainable set and, for training, an optimizer's program. */
 export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> =>
   startEngine(() => partsOf(model, choice));
+
+/** A model as rows meet it with a trainable set. */
+export const fitted = (model: Model, { family }: Method): Model =>
+  family === undefined ? model : { ...model, family: family(model.family) };
 
 /**
  * The model that an adapter makes of another: a PEFT adapter adds side paths; a model folder, as `full` writes one, takes the
@@ -107,5 +112,5 @@ export const openAdapted = async (
   }
   const { method, tensors } = readAdapter(adapter, model);
   const engine = await openEngine(model, { method, adapter: tensors, ...runtime });
-  return { model, engine };
+  return { model: fitted(model, method), engine };
 };

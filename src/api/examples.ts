@@ -4,7 +4,7 @@ import { demonstrations, withDemonstrations } from "../data/shots.js";
 import { drawShots } from "../data/split.js";
 import type { Example, Task } from "../data/task.js";
 import { treeBuilder } from "../data/tokenize.js";
-import { rightBranchOnly, type TokenTree } from "../data/tree.js";
+import { led, rightBranchOnly, type TokenTree } from "../data/tree.js";
 import { ZerothError } from "../errors.js";
 import { type Metric, type MetricName, metricObjective, metrics } from "../objective/metrics.js";
 import type { Objective } from "../objective/objective.js";
@@ -28,7 +28,10 @@ export interface Examples {
   readonly trees: readonly TokenTree[];
 }
 
-const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength, family.reads);
+const builderOf = ({ files, family: { contextLength, reads, lead = 0 } }: Model) => {
+  const build = treeBuilder(files.tokenizer, contextLength, reads);
+  return (example: Example): TokenTree => led(build(example), lead, reads === "class");
+};
 
 export const examplesOf = (model: Model, task: Task, rows: readonly Row[], labelled = true, context = ""): Examples => {
   const build = builderOf(model);

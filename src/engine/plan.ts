@@ -3,7 +3,7 @@ import { graphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import { encodeModel } from "../graph/onnx.js";
 import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
-import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
+import { type BoundFamily, blocks, type Parameter, type Parts } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
 import { type Method, POINTS, type Trainable } from "../peft/method.js";
@@ -34,7 +34,9 @@ export const HIDDEN = "hidden";
 export type Extent =
   | { readonly head: Head; readonly start: number }
   /** Its output is the hidden states that enter block `end`. */
-  | { readonly end: number };
+  | { readonly end: number }
+  /** Its output is every block's keys and values side by side, [T, layers·2·keyHeads·headSize]. */
+  | { readonly keys: true };
 
 /** What the graph of a model with a trainable set is, and which tensors the engine must hold for it. */
 export interface Forward {
@@ -89,16 +91,18 @@ export const buildForward = (options: {
     return source;
   };
   // Side paths know how to meet each point's tokens; the model's own layers have one weight for all.
-  const several = method.placement === "copies" && method.attach !== undefined;
+  const several = method.placement === "copies" && (method.attach ?? method.embed ?? method.attend) !== undefined;
   const residentOf = (tensor: Trainable): Resident => {
     const { name, shape, initial } = tensor;
     const saved = adapter?.get(name);
     const from =
       saved !== undefined || initial.kind === "weights"
         ? ({ kind: "source", source: sourceOf(name) } as const)
-        : initial.kind === "uniform"
-          ? ({ ...initial, seed } as const)
-          : initial;
+        : initial.kind === "rows"
+          ? ({ ...initial, source: sourceOf(initial.weight) } as const)
+          : initial.kind === "zeros"
+            ? initial
+            : { ...initial, seed };
     const isTrained = trainables.has(name);
     const trained = isTrained ? options.trained?.(tensor) : undefined;
     const copied = !isTrained && cored.has(name);
@@ -192,9 +196,21 @@ export const buildForward = (options: {
     return method.attach?.(g, module, x, base, trainable) ?? base;
   };
 
-  const parts = { g, weight, rows, project, linear };
+  const { embed, attend } = method;
+  const seen: Value[] = [];
+  const parts: Parts = {
+    ...{ g, weight, rows, project, linear },
+    ...(embed === undefined ? {} : { virtual: (embedded) => embed(g, embedded, trainable) }),
+    attend(layer, { k, v }) {
+      seen.push(k, v);
+      return attend?.(g, layer, trainable);
+    },
+  };
   const pieces = family.pieces(parts);
-  if ("end" in extent) g.output(blocks(pieces, pieces.embed(), 0, extent.end), OUTPUT);
+  if ("keys" in extent) {
+    blocks(pieces, pieces.embed(), 0, family.layers);
+    g.output(g.op("Concat", seen, { axis: 1 }), OUTPUT);
+  } else if ("end" in extent) g.output(blocks(pieces, pieces.embed(), 0, extent.end), OUTPUT);
   else {
     const { head, start } = extent;
     const x = start === 0 ? pieces.embed() : g.input(HIDDEN, "float32", ["T", family.width]);

@@ -23,6 +23,18 @@ export interface Parts {
   project(name: string, x: Value, bias?: string): Value;
   /** The linear layer at a module path applied to x [T, inputs]; adds its bias if the model has one. */
   linear(module: string, x: Value): Value;
+  /** Puts virtual tokens among the embeddings of a sequence's tokens [T, width]. */
+  virtual?(embedded: Value): Value;
+  /**
+   * Told a block's keys, their positions turned in, and its values, [T, keyHeads·headSize] each; gives those that every token sees before its
+   * own row's, [N, P, keyHeads·headSize] each.
+   */
+  attend?(layer: number, own: KeysValues): KeysValues | undefined;
+}
+
+export interface KeysValues {
+  readonly k: Value;
+  readonly v: Value;
 }
 
 /** The graph of an architecture in pieces, so that it can be cut between two blocks. Each piece adds the graph inputs that it reads. */
@@ -33,6 +45,13 @@ export interface Pieces {
   block(x: Value, layer: number): Value;
   /** Hidden states that enter the head, at the taken places alone: [P, hidden]. Reads take int32 [P]. */
   last(x: Value): Value;
+}
+
+/** Heads of a layer: `heads` query heads in groups that share one of `keyHeads` keys and values, each of `headSize` elements. */
+export interface Heads {
+  readonly heads: number;
+  readonly keyHeads: number;
+  readonly headSize: number;
 }
 
 /** What a token sees of its own row. */
@@ -87,6 +106,14 @@ export interface BoundFamily {
   readonly contextLength: number;
   /** What tokens see, by the name of the mask that blocks read. */
   readonly masks: Readonly<Record<string, Sight>>;
+  /** Of every block's attention. */
+  readonly heads: Heads;
+  /** The tokens' embeddings: a matrix [V, width], and what its rows are multiplied by. */
+  readonly embedding: { readonly weight: string; readonly scale?: number };
+  /** Modules that a block's sublayers end with: what they give is added to the stream. */
+  readonly ends: readonly string[];
+  /** Virtual tokens before every row's own; 0 where it does not say. */
+  readonly lead?: number;
   /** Modules that LoRA adapts where nothing is said: PEFT's defaults. */
   readonly targets: readonly string[];
   pieces(parts: Parts): Pieces;
