@@ -17,14 +17,15 @@ import { packingOf } from "./doctor/packing.js";
 import { PROBE_STEPS, probeRates, slopesOf, suggestedRate, walkOf } from "./doctor/rates.js";
 import { median, rms } from "./doctor/statistics.js";
 import { warningsOf } from "./doctor/warnings.js";
-import { openEngine, threadsOf } from "./engines.js";
+import { fitted, openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees } from "./examples.js";
 import type { Model } from "./load.js";
-import { trainerOf } from "./prepare.js";
+import { methodOf, trainerOf } from "./prepare.js";
 import { withFittedRate } from "./rate.js";
 import { resolveSettings, type Settings, said, tuningOf } from "./settings.js";
 import { splitOf } from "./split.js";
+import { type Start, withStart } from "./start.js";
 import type { CostReport, DoctorOptions, DoctorReport, RatesReport } from "./types.js";
 
 /** Steps taken to see their slopes and their time; the first is not timed. */
@@ -127,10 +128,24 @@ const sizeOf = (method: Method): number =>
  *
  * @throws ZerothError when model, data or options cannot be used, or the loss is not finite before any step
  */
-export const doctor = async (model: Model, options: DoctorOptions): Promise<DoctorReport> => {
-  const threads = threadsOf(options.threads);
+export const doctor = (base: Model, options: DoctorOptions): Promise<DoctorReport> => {
   const given = said(options);
-  const settings = withFittedRate(model, resolveSettings(given, threads), given.learningRate !== undefined);
+  const resolved = resolveSettings(given, threadsOf(options.threads));
+  const settings = withFittedRate(base, resolved, given.learningRate !== undefined);
+  const method = methodOf(base, settings);
+  const { threads, device, quantize } = options;
+  return withStart(base, method, { threads, device, quantize }, (start) =>
+    examined(fitted(base, method), options, settings, start),
+  );
+};
+
+const examined = async (
+  model: Model,
+  options: DoctorOptions,
+  settings: Settings,
+  start: Start | undefined,
+): Promise<DoctorReport> => {
+  const { threads } = settings;
   const { learningRate, steps, batchSize } = settings;
   const { family } = model;
   const plan = await planOf(model, options, settings);
@@ -153,7 +168,17 @@ export const doctor = async (model: Model, options: DoctorOptions): Promise<Doct
   const { runTokens } = settings;
   const quantize = settings.quantize ?? undefined;
   const engine = await openEngine(model, {
-    ...{ method, training: trainer, seed: stepper.seed, threads, device, prefixCache, quantize, runTokens },
+    ...{
+      method,
+      training: trainer,
+      adapter: start?.tensors,
+      seed: stepper.seed,
+      threads,
+      device,
+      prefixCache,
+      quantize,
+      runTokens,
+    },
   });
   try {
     const batchAt = (step: number): Batch =>

@@ -18,7 +18,7 @@ import type { Training } from "./training.js";
 import type { RuntimeChoice } from "./types.js";
 
 /** Nothing trainable, nothing added: the model as it is. */
-const plain: Method = { kind: "full", placement: "in-place", firstLayer: 0, tensors: [] };
+export const plain: Method = { kind: "full", placement: "in-place", firstLayer: 0, tensors: [] };
 
 export const threadsOf = (threads: number | undefined): number => threads ?? availableParallelism();
 
@@ -30,7 +30,8 @@ export interface EngineChoice {
   /** Absent where nothing is trained. */
   readonly training?: Pick<Training, "plan" | "trained">;
   readonly seed?: bigint;
-  readonly adapter?: ReadonlyMap<string, TensorSource>;
+  /** Values of the method's tensors; those absent start as the method says. */
+  readonly adapter?: ReadonlyMap<string, TensorSource> | undefined;
   readonly threads?: number | undefined;
   readonly device?: "cpu" | "webgpu" | undefined;
   /** MiB of memory for the hidden states of training rows, where the first blocks are frozen. */
@@ -100,13 +101,20 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
     ...(training === undefined || method.cored === undefined ? {} : { cored: { ...method.cored, seed } }),
   };
   const graphs = Object.fromEntries(others.map((head) => [head, () => graphOf(head).graph]));
-  const decoding = build === undefined ? {} : { [DECODING]: () => build({ decoding: true }).graph };
-  return { plan, graphs: { ...graphs, [first]: () => one.graph, ...decoding } };
+  const parts: Readonly<Record<string, () => Uint8Array>> =
+    build === undefined
+      ? {}
+      : { keys: () => build({ keys: true }).graph, [DECODING]: () => build({ decoding: true }).graph };
+  return { plan, graphs: { ...graphs, ...parts, [first]: () => one.graph } };
 };
 
 /** An engine for a model with a trainable set and, for training, an optimizer's program. */
 export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> =>
   startEngine(() => partsOf(model, choice));
+
+/** A model as rows meet it with a trainable set. */
+export const fitted = (model: Model, { family }: Method): Model =>
+  family === undefined || "imported" in model.family ? model : { ...model, family: family(model.family) };
 
 /**
  * The model that an adapter makes of another: a PEFT adapter adds side paths; a model folder, as `full` writes one, takes the
@@ -124,5 +132,5 @@ export const openAdapted = async (
   }
   const { method, tensors } = readAdapter(adapter, model);
   const engine = await openEngine(model, { method, adapter: tensors, ...runtime });
-  return { model, engine };
+  return { model: fitted(model, method), engine };
 };

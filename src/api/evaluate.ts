@@ -55,9 +55,9 @@ export const measure = async (
  * @throws ZerothError when model, adapter or data cannot be used
  */
 export const evaluate = async (model: Model, options: EvaluateOptions): Promise<EvaluateResult> => {
-  const { task, trees } = await readExamples(model, options, "validation", options);
   const adapted = await openAdapted(model, options);
   try {
+    const { task, trees } = await readExamples(adapted.model, options, "validation", options);
     const { family } = adapted.model;
     const { value, correct } = await measure(adapted.engine, family, trees, task.metric, options);
     const result = { task: task.name, metric: task.metric, total: trees.length, value };

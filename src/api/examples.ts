@@ -4,7 +4,7 @@ import { demonstrations, withDemonstrations } from "../data/shots.js";
 import { drawShots } from "../data/split.js";
 import type { Example, Task } from "../data/task.js";
 import { treeBuilder } from "../data/tokenize.js";
-import { rightBranchOnly, type TokenTree } from "../data/tree.js";
+import { led, rightBranchOnly, type TokenTree } from "../data/tree.js";
 import { ZerothError } from "../errors.js";
 import { type Metric, type MetricName, metricObjective, metrics } from "../objective/metrics.js";
 import type { Objective } from "../objective/objective.js";
@@ -28,7 +28,11 @@ export interface Examples {
   readonly trees: readonly TokenTree[];
 }
 
-const builderOf = ({ files, family }: Model) => treeBuilder(files.tokenizer, family.contextLength, family);
+const builderOf = ({ files, family }: Model) => {
+  const { contextLength, reads, lead = 0 } = family;
+  const build = treeBuilder(files.tokenizer, contextLength, family);
+  return (example: Example): TokenTree => led(build(example), lead, reads === "class");
+};
 
 export const examplesOf = (model: Model, task: Task, rows: readonly Row[], labelled = true, context = ""): Examples => {
   const build = builderOf(model);

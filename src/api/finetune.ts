@@ -11,6 +11,7 @@ import type { Model } from "./load.js";
 import { methodOf, prepare } from "./prepare.js";
 import { withFittedRate } from "./rate.js";
 import { freeSettings, resolveSettings, said } from "./settings.js";
+import { makeStart, readStart } from "./start.js";
 import type { FinetuneOptions, FinetuneResult, Run, TrainEvent } from "./types.js";
 
 /** Copies what a run made, and nothing of how it was made. */
@@ -58,7 +59,13 @@ export const finetune = (model: Model, options: FinetuneOptions): Run => {
       const journaled = folder.state.kind === "unfinished" ? folder.state.journal : undefined;
       const resolved = resolveSettings({ threads, ...given }, threads, journaled?.header.options);
       const settings = withFittedRate(model, resolved, journaled !== undefined || given.learningRate !== undefined);
-      const { header, plan, start, notes } = await prepare(model, options, settings, journaled?.stepCount ?? 0);
+      const method = methodOf(model, settings);
+      const { device, quantize } = options;
+      const from =
+        journaled !== undefined && method.start !== undefined
+          ? readStart(folder.paths.start)
+          : await makeStart(model, method, folder.paths.start, { threads, device, quantize });
+      const { header, plan, start, notes } = await prepare(model, options, settings, journaled?.stepCount ?? 0, from);
       if (journaled !== undefined) {
         requireSameRun(folder.paths.journal, journaled.header, header, freeSettings(settings));
         await requireSameBase(model, folder.paths.journal, journaled.base?.sha256);

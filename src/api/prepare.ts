@@ -27,13 +27,14 @@ import type { RunPlan } from "../train/run.js";
 import { choiceOf } from "./choice.js";
 import { checkNoise, smallBatch } from "./doctor/noise.js";
 import { noiseWarnings } from "./doctor/warnings.js";
-import { openEngine, threadsOf } from "./engines.js";
+import { fitted, openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
 import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
 import type { Model } from "./load.js";
 import { prefetcher, type RowPack } from "./prefetch.js";
 import { type Settings, tuningOf, written } from "./settings.js";
 import { splitOf } from "./split.js";
+import type { Start } from "./start.js";
 import { type Training, trainingOf } from "./training.js";
 import type { FinetuneOptions, TrainEvent } from "./types.js";
 
@@ -68,6 +69,13 @@ export const trainerOf = (model: Model, settings: Settings, trainRows: number): 
 };
 
 const hashOf = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
+
+/** Tells trainable sets apart: names, shapes, and what they start from where the model computes it. */
+export const parametersOf = ({ tensors, stamp }: Method, start: Start | undefined): string =>
+  hashOf([
+    ...tensors.map(({ name, shape }) => [name, shape]),
+    ...[stamp, start?.sha256].filter((one) => one !== undefined),
+  ]);
 
 const frozen = async (model: Model, name: string): Promise<Float32Array> => {
   const source = model.files.weights.get(name);
@@ -104,12 +112,15 @@ export interface Prepared {
   readonly notes: readonly string[];
 }
 
+/** @param start what the set starts from, where the model computes it */
 export const prepare = async (
-  model: Model,
+  base: Model,
   options: FinetuneOptions,
   settings: Settings,
   resumedAt: number,
+  start?: Start,
 ): Promise<Prepared> => {
+  const model = fitted(base, methodOf(base, settings));
   const task = chooseTask({
     task: settings.task ?? undefined,
     prompt: settings.prompt ?? undefined,
@@ -166,7 +177,7 @@ export const prepare = async (
     options: written(settings),
     rounds: PHILOX_ROUNDS,
     mode: method.placement,
-    parameters: hashOf(method.tensors.map(({ name, shape }) => [name, shape])),
+    parameters: parametersOf(method, start),
     runtime: { name: "onnxruntime-node", version: versions.runtime, threads },
     kernels: KERNEL_VERSION,
   };
@@ -193,7 +204,7 @@ export const prepare = async (
       header,
       openEngine: () =>
         openEngine(model, {
-          ...{ method, training: trainer },
+          ...{ method, training: trainer, adapter: start?.tensors },
           seed: BigInt(settings.seed),
           threads,
           device: options.device,

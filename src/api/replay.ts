@@ -8,8 +8,9 @@ import { runPaths } from "../train/run-folder.js";
 import { openEngine, threadsOf } from "./engines.js";
 import { requireSameBase } from "./finetune.js";
 import type { Model } from "./load.js";
-import { saverOf, trainerOf } from "./prepare.js";
+import { parametersOf, saverOf, trainerOf } from "./prepare.js";
 import { readSettings, type Settings } from "./settings.js";
+import { readStart } from "./start.js";
 import type { ReplayOptions } from "./types.js";
 
 const settingsOf = (path: string, { options, zeroth }: JournalHeader): Settings => {
@@ -49,8 +50,11 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
   }
   const trainer = trainerOf(model, settings, journal.header.trainRows);
   const { method, stepper } = trainer;
+  const start = method.start === undefined ? undefined : readStart(paths.start);
+  if (start !== undefined && parametersOf(method, start) !== journal.header.parameters)
+    throw new ZerothError(`${paths.start} is not what this run started from.`);
   const engine = await openEngine(model, {
-    ...{ method, training: trainer },
+    ...{ method, training: trainer, adapter: start?.tensors },
     seed: BigInt(settings.seed),
     threads: threadsOf(options.threads),
   });

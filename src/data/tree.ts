@@ -32,3 +32,17 @@ export const rightBranchOnly = (tree: TokenTree): TokenTree => {
     throw new RangeError(`line ${tree.line}: no branch ${tree.label} of ${tree.branches.length}`);
   return { ...tree, branches: [right], label: 0 };
 };
+
+/** The tree behind `count` virtual tokens, whose ids are −1, −2, …; a classifier's row is still read at its first token, which is one of them. */
+export const led = (tree: TokenTree, count: number, isClass: boolean): TokenTree => {
+  if (count === 0) return tree;
+  const { shared, branches, at, types } = tree;
+  const none = new Array<number>(count).fill(0);
+  return {
+    ...tree,
+    shared: [...none.map((_, i) => -1 - i), ...shared],
+    branches: branches.map(({ ids, scored }) => ({ ids, scored: scored.map((position) => position + count) })),
+    ...(at === undefined || isClass ? {} : { at: at + count }),
+    ...(types === undefined ? {} : { types: [...none, ...types] }),
+  };
+};

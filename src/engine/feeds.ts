@@ -31,6 +31,18 @@ const paddedRun = (pack: Pack): Run => {
   };
 };
 
+/** Tokens, and where some are virtual, which: those have the ids −1, −2, …, and stand in the vocabulary's first place. */
+const tokenFeeds = (ids: Int32Array): Run["feeds"] => {
+  const dims = [ids.length];
+  const count = -Math.min(0, ...ids);
+  if (count === 0) return { ids: { data: ids, dims } };
+  return {
+    ids: { data: ids.map((id) => Math.max(id, 0)), dims },
+    virtual: { data: ids.map((id) => (id < 0 ? -1 - id : 0)), dims, shift: count },
+    real: { data: Float32Array.from(ids, (id) => (id < 0 ? 0 : 1)), dims: [ids.length, 1] },
+  };
+};
+
 /**
  * A pack as a run: T tokens, P places to score from, and for one-token options the C columns of the head.
  *
@@ -50,10 +62,11 @@ export const runOf = (family: RunnableModel, pack: Pack, rows?: readonly number[
     { data: mask(pack, bins, sight), dims: [bins.count, 1, 1, bins.size, bins.size] },
   ]);
   const feeds: Run["feeds"] = {
-    ids: { data: pack.ids, dims: [tokens] },
+    ...tokenFeeds(pack.ids),
     ...Object.fromEntries([...places, ...masks]),
     slots: { data: bins.slots, dims: [bins.count, bins.size], shift: "tokens" },
     back: { data: bins.back, dims: [tokens], shift: "slots" },
+    point: { data: new Int32Array(bins.count), dims: [bins.count], shift: 1 },
     take: { data: pack.take, dims: [pack.take.length], shift: "tokens" },
     ...wantedOf(pack),
   };
@@ -87,7 +100,8 @@ export const repeated = (feeds: Run["feeds"], points: number): Run["feeds"] => {
   const sizes = { tokens: tokensOf(feeds), slots: elements(feeds.slots) };
   const entries = Object.entries(feeds).map(([name, feed]): [string, Feed] => {
     if (feed.shift === "none") return [name, feed];
-    return [name, tiled(feed, points, feed.shift === undefined ? 0 : sizes[feed.shift])];
+    const by = typeof feed.shift === "number" ? feed.shift : feed.shift === undefined ? 0 : sizes[feed.shift];
+    return [name, tiled(feed, points, by)];
   });
   return { ...Object.fromEntries(entries), [POINTS]: number };
 };

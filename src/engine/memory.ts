@@ -1,8 +1,8 @@
 import { allocate, floatsOf, type Slab } from "../kernels/arena.js";
 import { lengthOf, type Tensor } from "../kernels/program.js";
-import { readTensorSync } from "../model/weights.js";
+import { readRowsSync, readTensorSync } from "../model/weights.js";
 import { tensorId, tensorKey } from "../random/key.js";
-import { fillUniform } from "../random/noise.js";
+import { fillNoise, fillUniform } from "../random/noise.js";
 import type { EnginePlan, Resident, Trained } from "./protocol.js";
 import { magnitudeBelow } from "./quantile.js";
 
@@ -22,9 +22,14 @@ const fill = ({ name, from }: Resident, slab: Slab): void => {
   const values = floatsOf(slab);
   if (from.kind === "source") readTensorSync(from.source, values);
   if (from.kind === "zeros") values.fill(0);
-  if (from.kind === "uniform") {
+  if (from.kind === "rows") readRowsSync(from.source, from.rows, values, from.scale);
+  if (from.kind === "uniform" || from.kind === "normal") {
     const key = tensorKey({ seed: from.seed, stream: "init", step: 0, query: 0 }, tensorId(name));
-    fillUniform(key, values, (value) => (2 * value - 1) * from.bound);
+    if (from.kind === "uniform") fillUniform(key, values, (value) => (2 * value - 1) * from.bound);
+    else {
+      fillNoise("gaussian", key, 0, values);
+      for (let i = 0; i < values.length; i++) values[i] = from.deviation * (values[i] ?? 0);
+    }
   }
 };
 

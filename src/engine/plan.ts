@@ -4,7 +4,7 @@ import type { Value } from "../graph/ir.js";
 import { encodeModel } from "../graph/onnx.js";
 import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
 import { remembering } from "../model/decoding.js";
-import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
+import { type BoundFamily, blocks, type Parameter, type Parts } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
 import { POINTS } from "../peft/method.js";
@@ -39,7 +39,9 @@ export type Extent =
   /** Its output is the hidden states that enter block `end`. */
   | { readonly end: number }
   /** Every logit; keys and values of the tokens before are inputs, those of all tokens outputs (`model/decoding.ts`). */
-  | { readonly decoding: true };
+  | { readonly decoding: true }
+  /** Its output is every block's keys and values side by side, [T, layers·2·keyHeads·headSize]. */
+  | { readonly keys: true };
 
 /** What the graph of a model with a trainable set is, and which tensors the engine must hold for it. */
 export interface Forward {
@@ -166,9 +168,22 @@ export const buildForward = (
     return method.attach?.(g, module, x, base, trainable) ?? base;
   };
 
-  const parts = { g, weight, rows, project, linear, ...("decoding" in extent ? { remember: remembering(g) } : {}) };
+  const { embed, attend } = method;
+  const seen: Value[] = [];
+  const parts: Parts = {
+    ...{ g, weight, rows, project, linear },
+    ...("decoding" in extent ? { remember: remembering(g) } : {}),
+    ...(embed === undefined ? {} : { virtual: (embedded) => embed(g, embedded, trainable) }),
+    attend(layer, { k, v }) {
+      seen.push(k, v);
+      return attend?.(g, layer, trainable);
+    },
+  };
   const pieces = family.pieces(parts);
-  if ("end" in extent) g.output(blocks(pieces, pieces.embed(), 0, extent.end), OUTPUT);
+  if ("keys" in extent) {
+    blocks(pieces, pieces.embed(), 0, family.layers);
+    g.output(g.op("Concat", seen, { axis: 1 }), OUTPUT);
+  } else if ("end" in extent) g.output(blocks(pieces, pieces.embed(), 0, extent.end), OUTPUT);
   else {
     const { head, start } = "decoding" in extent ? ({ head: "logits", start: 0 } as const) : extent;
     const x = start === 0 ? pieces.embed() : g.input(HIDDEN, "float32", ["T", family.width]);

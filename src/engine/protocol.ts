@@ -18,7 +18,14 @@ export interface Resident {
   readonly from:
     | { readonly kind: "source"; readonly source: TensorSource }
     | { readonly kind: "zeros" }
-    | { readonly kind: "uniform"; readonly bound: number; readonly seed: bigint };
+    | { readonly kind: "uniform"; readonly bound: number; readonly seed: bigint }
+    | { readonly kind: "normal"; readonly deviation: number; readonly seed: bigint }
+    | {
+        readonly kind: "rows";
+        readonly source: TensorSource;
+        readonly rows: readonly number[];
+        readonly scale: number;
+      };
 }
 
 /** A trainable tensor's own share of an optimizer's program. */
@@ -85,9 +92,9 @@ export interface Feed {
   readonly dims: readonly number[];
   /**
    * How a pack at several points, laid end to end, has it: once a point, numbers of places moved by the tokens or slots of the points before
-   * ("tokens", "slots") or as they are; or once for all ("none").
+   * ("tokens", "slots"), by a number a point, or as they are; or once for all ("none").
    */
-  readonly shift?: "tokens" | "slots" | "none";
+  readonly shift?: "tokens" | "slots" | "none" | number;
 }
 
 /** One run: which graph, and its inputs besides the resident tensors. */

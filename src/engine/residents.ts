@@ -20,7 +20,7 @@ export const residentsOf = ({ weights, method, trained, seed, adapter }: Trained
   /** Tensors that move by what is added to copies of them. */
   const cored = new Set(method.cored?.bySide === false ? method.cored.matrices.map(({ base }) => base) : []);
   // Side paths know how to meet each point's tokens; the model's own layers have one weight for all.
-  const several = method.placement === "copies" && method.attach !== undefined;
+  const several = method.placement === "copies" && (method.attach ?? method.embed ?? method.attend) !== undefined;
   const sourceOf = (name: string): TensorSource => {
     const source = adapter?.get(name) ?? weights.get(name);
     if (source === undefined) throw new Error(`no weights for ${name}`);
@@ -32,9 +32,11 @@ export const residentsOf = ({ weights, method, trained, seed, adapter }: Trained
     const from =
       saved !== undefined || initial.kind === "weights"
         ? ({ kind: "source", source: sourceOf(name) } as const)
-        : initial.kind === "uniform"
-          ? ({ ...initial, seed } as const)
-          : initial;
+        : initial.kind === "rows"
+          ? ({ ...initial, source: sourceOf(initial.weight) } as const)
+          : initial.kind === "zeros"
+            ? initial
+            : { ...initial, seed };
     const isTrained = trainables.has(name);
     const share = isTrained ? trained?.(tensor) : undefined;
     const copied = !isTrained && cored.has(name);

@@ -31,6 +31,18 @@ export interface Parts {
   linear(module: string, x: Value): Value;
   /** Present in a graph that goes on with a row: attention sees what is remembered of the tokens before. */
   readonly remember?: Remember;
+  /** Puts virtual tokens among the embeddings of a sequence's tokens [T, width]. */
+  virtual?(embedded: Value): Value;
+  /**
+   * Told a block's keys, their positions turned in, and its values, [T, keyHeads·headSize] each; gives those that every token sees before its
+   * own row's, [N, P, keyHeads·headSize] each.
+   */
+  attend?(layer: number, own: KeysValues): KeysValues | undefined;
+}
+
+export interface KeysValues {
+  readonly k: Value;
+  readonly v: Value;
 }
 
 /** The graph of an architecture in pieces, so that it can be cut between two blocks. Each piece adds the graph inputs that it reads. */
@@ -41,6 +53,13 @@ export interface Pieces {
   block(x: Value, layer: number): Value;
   /** Hidden states that enter the head, at the taken places alone: [P, hidden]. Reads take int32 [P]. */
   last(x: Value): Value;
+}
+
+/** Heads of a layer: `heads` query heads in groups that share one of `keyHeads` keys and values, each of `headSize` elements. */
+export interface Heads {
+  readonly heads: number;
+  readonly keyHeads: number;
+  readonly headSize: number;
 }
 
 /** What a token sees of its own row. */
@@ -92,6 +111,8 @@ export interface Architecture {
   readonly contextLength: number;
   /** Modules that LoRA adapts where nothing is said: PEFT's defaults. */
   readonly targets: readonly string[];
+  /** Virtual tokens before every row's own; 0 where it does not say. */
+  readonly lead?: number;
   /** Whether PEFT takes its linear weights for [inputs, outputs], where its parameters do not say. */
   readonly fanInFanOut?: boolean;
 }
@@ -107,6 +128,12 @@ export interface BoundFamily extends Architecture {
   readonly classes?: number;
   /** What tokens see, by the name of the mask that blocks read. */
   readonly masks: Readonly<Record<string, Sight>>;
+  /** Of every block's attention. */
+  readonly heads: Heads;
+  /** The tokens' embeddings: a matrix [V, width], and what its rows are multiplied by. */
+  readonly embedding: { readonly weight: string; readonly scale?: number };
+  /** Modules that a block's sublayers end with: what they give is added to the stream. */
+  readonly ends: readonly string[];
   pieces(parts: Parts): Pieces;
   /** Graph inputs that say where each token stands. */
   places(standing: Standing): Places;

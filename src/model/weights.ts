@@ -74,3 +74,22 @@ export const readTensorSync = (
   if (permutedHeads !== undefined) unpermute(out, shape[0] ?? 1, permutedHeads);
   return out;
 };
+
+/**
+ * Reads some rows of a matrix as fp32, each multiplied by `scale`.
+ * @param out as many elements as the rows have
+ */
+export const readRowsSync = (
+  source: TensorSource,
+  rows: readonly number[],
+  out: Float32Array<ArrayBuffer>,
+  scale = 1,
+): void => {
+  const [count = 1, width = 1] = source.shape;
+  const length = source.length / count;
+  for (const [i, row] of rows.entries()) {
+    const one = { ...source, shape: [width], offset: source.offset + row * length, length };
+    readTensorSync(one, out.subarray(i * width, (i + 1) * width));
+  }
+  if (scale !== 1) for (let i = 0; i < out.length; i++) out[i] = scale * (out[i] ?? 0);
+};

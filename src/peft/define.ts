@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
-import type { Architecture } from "../model/family.js";
 import type { Json } from "../model/json.js";
+import type { RunnableModel } from "../model/onnx/imported.js";
 import type { OpenModel } from "../model/open.js";
 import type { TensorSource } from "../model/weights.js";
 import type { Method } from "./method.js";
@@ -10,7 +10,7 @@ import type { MethodOptions, ValuesOf } from "./options.js";
 /** The model that a set belongs to. */
 export interface Base {
   readonly files: OpenModel;
-  readonly family: Architecture;
+  readonly family: RunnableModel;
 }
 
 /** An adapter folder that is read: its configuration as the schema has it, and the header of its tensors' file. */

@@ -3,7 +3,7 @@ import { ZerothError } from "../errors.js";
 import type { Value } from "../graph/ir.js";
 import type { Parameter } from "../model/family.js";
 import { defineMethod } from "./define.js";
-import { firstLayerOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
+import { endsWith, firstLayerOf, linearsOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
 import { inLayers, layers, modules, pattern, positive, text, toggle, whole } from "./options.js";
 
 /** Absent, as PEFT writes it where a feature is not used. */
@@ -61,13 +61,9 @@ export interface LoraModule {
   readonly scale: number;
 }
 
-/** PEFT matches a module whose path is the target or ends with ".target"; a pattern's key is a regular expression for that end. */
-const endsWith = (module: string, target: string): boolean => module === target || module.endsWith(`.${target}`);
+/** A pattern's key is a regular expression for the end of a module's path. */
 const byPattern = <T>(patterns: Readonly<Record<string, T>> | null | undefined, module: string): T | undefined =>
   Object.entries(patterns ?? {}).find(([key]) => new RegExp(`(^|.*\\.)(${key})$`).test(module))?.[1];
-
-const linears = (parameters: readonly Parameter[]) =>
-  parameters.filter((parameter) => parameter.linear === true && parameter.shape.length === 2);
 
 /**
  * The modules that a configuration adapts.
@@ -80,7 +76,7 @@ export const loraModules = (
   defaults: readonly string[] = [],
 ): readonly LoraModule[] => {
   const targets = config.target_modules ?? defaults;
-  const all = linears(parameters);
+  const all = linearsOf(parameters);
   const matches = (module: string): boolean => {
     if (targets === "all-linear") return true;
     if (typeof targets === "string") return new RegExp(`^(?:${targets})$`).test(module);
@@ -182,17 +178,38 @@ const mergeLora = (weight: Float32Array, a: Float32Array, b: Float32Array, modul
   }
 };
 
-const optionsOf = ({
-  rank,
-  alpha,
-  targets,
-}: {
-  rank: number;
-  alpha: number;
-  targets: LoraConfig["target_modules"];
-}) => ({
-  ...{ peft_type: "LORA" as const, r: rank, lora_alpha: alpha, target_modules: targets },
-});
+type Targets = "all-linear" | readonly string[];
+
+/** Targets as PEFT has them: names, and the ranks of those that are written `name:rank`. */
+const ranked = (targets: Targets) => {
+  if (targets === "all-linear") return { names: targets, ranks: {} };
+  const pairs = targets.map((target) => target.split(":", 2));
+  return {
+    names: pairs.map(([name = ""]) => name),
+    ranks: Object.fromEntries(
+      pairs.flatMap(([name = "", rank]) => (rank === undefined ? [] : [[name, Number(rank)] as const])),
+    ),
+  };
+};
+
+const configOf = (options: {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly targets: Targets | null;
+  readonly rslora: boolean;
+}): LoraConfig => {
+  const { names, ranks } = options.targets === null ? { names: null, ranks: {} } : ranked(options.targets);
+  return {
+    ...{ peft_type: "LORA", r: options.rank, lora_alpha: options.alpha, use_rslora: options.rslora },
+    ...{ target_modules: names, rank_pattern: ranks },
+  };
+};
+
+/** `name`, or `name:rank`. */
+const withRanks = modules.refine(
+  (targets) => targets === "all-linear" || targets.every((target) => /^[^:]+(:[1-9]\d{0,4})?$/.test(target)),
+  "must be names or name:rank, such as q_proj:16,v_proj",
+);
 
 export const lora = defineMethod({
   name: "lora",
@@ -202,25 +219,27 @@ export const lora = defineMethod({
     rank: whole("--rank <r>", "rank of the added matrices", 8),
     /** The side path is scaled by alpha / rank. Default 16. */
     alpha: positive("--alpha <a>", "the side path's scale is alpha / rank", 16),
-    /** Module names (`q_proj`) or `"all-linear"`. Default q_proj and v_proj, as PEFT does. */
+    /** Module names (`q_proj`), with a rank of their own as `q_proj:16`, or `"all-linear"`. Default q_proj and v_proj, as PEFT does. */
     targets: text(
       "--targets <names>",
-      "modules, split at commas, or all-linear",
+      "modules, split at commas, each with a rank of its own as q_proj:16, or all-linear",
       "as PEFT has them, q_proj,v_proj in Llama",
-      modules.nullable().default(null),
+      withRanks.nullable().default(null),
     ),
+    /** rsLoRA (arXiv 2312.03732): the side path is scaled by alpha / √rank. Default false. */
+    rslora: toggle("--rslora", "rsLoRA: the side path's scale is alpha / √rank"),
     /** LoRA-FA: A stays as it starts, B alone is trained. Default false. */
     freezeA: toggle("--freeze-a", "LoRA-FA: A stays as it starts, B alone is trained"),
     layers,
   },
   tuning: { of: "adapter" },
   bind: ({ family }, options) =>
-    loraMethod(loraModules(optionsOf(options), inLayers(family, options.layers), family.targets), options.freezeA),
+    loraMethod(loraModules(configOf(options), inLayers(family, options.layers), family.targets), options.freezeA),
   folder: {
     type: "LORA",
     schema: loraConfig,
-    config({ family }, { rank, alpha, targets, layers: range }, { tensors, frozen = [] }) {
-      const adapted = targets ?? family.targets;
+    config({ family }, { rank, alpha, targets, rslora, layers: range }, { tensors, frozen = [] }) {
+      const { names: adapted, ranks } = ranked(targets ?? family.targets);
       const names =
         adapted === "all-linear" ? [...new Set([...tensors, ...frozen].map(({ name }) => moduleLeaf(name)))] : adapted;
       return {
@@ -234,10 +253,10 @@ export const lora = defineMethod({
         lora_alpha: alpha,
         lora_dropout: 0,
         r: rank,
-        rank_pattern: {},
+        rank_pattern: ranks,
         target_modules: [...names].sort(),
         use_dora: false,
-        use_rslora: false,
+        use_rslora: rslora,
       };
     },
     read({ family }, { config, tensors }) {

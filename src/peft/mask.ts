@@ -12,7 +12,10 @@ import type { Trainable } from "./method.js";
 /**
  * @throws ZerothError that names the file and the tensor that is unknown, or whose numbers are out of range or order
  */
-export const readMask = (path: string, tensors: readonly Trainable[]): ReadonlyMap<string, Uint32Array> => {
+export const readMask = (
+  path: string,
+  tensors: readonly Pick<Trainable, "name" | "shape">[],
+): ReadonlyMap<string, Uint32Array> => {
   const masks = new Map<string, Uint32Array>();
   for (const source of readSafetensorsHeader(path, "indices")) {
     const tensor = tensors.find(({ name }) => name === source.name);

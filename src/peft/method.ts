@@ -1,6 +1,6 @@
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
-import type { Parameter } from "../model/family.js";
+import type { BoundFamily, KeysValues, Parameter } from "../model/family.js";
 import type { LowRank } from "../perturbation/subspace.js";
 import type { Cored } from "./cores.js";
 
@@ -9,7 +9,11 @@ export type Initial =
   | { readonly kind: "weights" }
   | { readonly kind: "zeros" }
   /** Uniform on (−bound, bound), drawn from the run's seed under the tensor's name. */
-  | { readonly kind: "uniform"; readonly bound: number };
+  | { readonly kind: "uniform"; readonly bound: number }
+  /** Gaussian of mean 0, drawn likewise. */
+  | { readonly kind: "normal"; readonly deviation: number }
+  /** Rows of a matrix of the model, each multiplied by `scale`. */
+  | { readonly kind: "rows"; readonly weight: string; readonly rows: readonly number[]; readonly scale: number };
 
 export interface Trainable {
   /** Canonical name: the one in the file that saves it. It keys the tensor's noise. */
@@ -58,6 +62,18 @@ export interface Method {
    * Absent where a method only trains what is there.
    */
   readonly attach?: (g: Builder, module: string, x: Value, base: Value, tensor: (name: string) => Value) => Value;
+  /** Puts virtual tokens among the embeddings of a sequence's tokens, [N·T, width]. */
+  readonly embed?: (g: Builder, embedded: Value, tensor: (name: string) => Value) => Value;
+  /** Keys and values of a block that every token sees before its own row's, [N, P, keyHeads·headSize] each. */
+  readonly attend?: (g: Builder, layer: number, tensor: (name: string) => Value) => KeysValues;
+  /** The model's architecture as rows meet it with this set: their positions, and what of the context is left to them. */
+  readonly family?: (family: BoundFamily) => BoundFamily;
+  /** Tokens whose keys and values, run through the model as a row, are what the set starts as: a matrix [tokens, layers·2·keyHeads·headSize] of this name. */
+  readonly start?: { readonly name: string; readonly ids: readonly number[] };
+  /** Elements of the model's tensors that the set is about, where it is about some. */
+  readonly indices?: ReadonlyMap<string, Uint32Array>;
+  /** Tells the set from others with tensors of the same names and shapes. */
+  readonly stamp?: string;
   /** Adds to the product of x and a matrix of the model, [T, rows]. */
   readonly product?: (g: Builder, name: string, x: Value, beside: Value, tensor: (name: string) => Value) => Value;
   /** Adds to rows of a matrix of the model, [P, columns]. */
@@ -68,6 +84,13 @@ export interface Method {
 
 /** A linear layer's module path from its weight's name. */
 export const moduleOf = (parameter: Parameter): string => parameter.name.replace(/\.weight$/, "");
+
+/** PEFT matches a module whose path is the target or ends with ".target". */
+export const endsWith = (module: string, target: string): boolean => module === target || module.endsWith(`.${target}`);
+
+/** The linear layers' weights. */
+export const linearsOf = (parameters: readonly Parameter[]): readonly Parameter[] =>
+  parameters.filter((parameter) => parameter.linear === true && parameter.shape.length === 2);
 
 /** The lowest block among some tensors or modules; 0 where one is in no block (an embedding comes before all of them). */
 export const firstLayerOf = (parts: readonly { readonly layer?: number | undefined }[]): number =>

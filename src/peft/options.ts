@@ -42,6 +42,10 @@ export const text = <S extends z.ZodType>(usage: string, help: string, otherwise
   ...{ usage, help, takes: "text" as const, otherwise, schema },
 });
 
+/** One of some names; the first one is the default. */
+export const choice = <const T extends readonly [string, ...string[]]>(usage: string, help: string, names: T) =>
+  text(usage, `${help}: ${names.join(" or ")}`, names[0], z.enum(names).default(names[0] as T[number]));
+
 /** A regular expression that compiles; PEFT's are Python's, whose common part is JavaScript's too. */
 export const pattern = z.string().refine((source) => {
   try {

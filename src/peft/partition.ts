@@ -5,7 +5,7 @@ const moduleOf = (name: string): string =>
   name
     .replace(/^base_model\.model\./, "")
     .replace(/#core$/, "")
-    .replace(/\.lora_[AB]\.weight$/, "")
+    .replace(/\.(lora_[AB]\.weight|tensor_train\..*|weight\.values)$/, "")
     .replace(/\.(weight|bias)$/, "");
 
 const partOf = (name: string): string => {

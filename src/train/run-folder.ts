@@ -15,6 +15,8 @@ export const runPaths = (out: string) => {
     journal: join(folder, "journal.zj"),
     /** For people; the journal's header is what counts. */
     options: join(folder, "options.json"),
+    /** What a set starts from, where the model computes it. */
+    start: join(folder, "start.safetensors"),
     metrics: join(folder, "metrics.jsonl"),
     chart: join(folder, "loss.svg"),
     snapshots: join(folder, "snapshots"),

@@ -96,7 +96,7 @@ describe.each(cases)("%s", (_, kind, classes, asked) => {
 
     const again = fresh();
     await replay(model, { run: out, out: again, threads: 1 });
-    const name = weights[method?.kind ?? "lora"];
+    const name = weights[method?.kind === "full" ? "full" : "lora"];
     expect(readFileSync(join(again, name)).equals(readFileSync(join(out, name)))).toBe(true);
   });
 

@@ -48,7 +48,7 @@ const methods = {
 const files = { lora: "adapter_model.safetensors", full: "model.safetensors" } as const;
 type Kind = keyof typeof files;
 const weights = (out: string, kind: Kind) => readFileSync(join(out, files[kind])).toString("latin1");
-const optimizer = (kind: Kind) => mezo(kind === "lora" ? { learningRate: 1e-2 } : { learningRate: 1e-4 });
+const optimizer = (kind: string) => mezo(kind === "lora" ? { learningRate: 1e-2 } : { learningRate: 1e-4 });
 
 const run = async (method: MethodChoice, options: Partial<FinetuneOptions>): Promise<number[]> => {
   const losses: number[] = [];

@@ -42,7 +42,14 @@ const laidOut = async (
   } as const;
   const residents = tensors.map((tensor): Resident => {
     const { name, shape, initial } = tensor;
-    return { name, shape, several: false, copied: false, from: from[initial.kind], trained: trained(tensor) };
+    return {
+      name,
+      shape,
+      several: false,
+      copied: false,
+      from: from[initial.kind as keyof typeof from],
+      trained: trained(tensor),
+    };
   });
   // Beside them a frozen tensor, which nothing moves.
   const frozen: Resident = { name: "frozen", shape: [4], several: false, copied: false, from: from.zeros };

@@ -3,6 +3,7 @@ import type { Value } from "../../graph/ir.js";
 import type { BoundFamily, Family, Parameter, Parts, Pieces } from "../family.js";
 import { type ActivationName, activations } from "../layers/activations.js";
 import { attention, sights } from "../layers/attention.js";
+import { embedTokens } from "../layers/embedding.js";
 import { layerNorm } from "../layers/norms.js";
 import { activation, configOf, headsOf, layerCount, positive, size } from "./config.js";
 
@@ -75,7 +76,7 @@ const piecesOf = (config: Config, names: Names, file: string, parts: Parts): Pie
   const act: ActivationName = config.activation_function;
   const norm = (x: Value, name: string) => layerNorm(parts, x, name, { epsilon: config.layer_norm_epsilon });
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(heads.headSize)), [1]);
-  const attend = (x: Value, at: string): Value => {
+  const attend = (x: Value, at: string, layer: number): Value => {
     const all = apply(`${at}.c_attn`, x);
     const part = (i: number) =>
       g.op(
@@ -85,16 +86,16 @@ const piecesOf = (config: Config, names: Names, file: string, parts: Parts): Pie
         `${at}.part_${i}`,
       );
     const qkv = { q: g.op("Mul", [part(0), scale]), k: part(1), v: part(2) };
-    return apply(`${at}.c_proj`, attention(g, sight("mask"), heads, qkv, at));
+    return apply(`${at}.c_proj`, attention(parts, sight("mask"), heads, qkv, { name: at, layer }));
   };
   return {
     embed() {
-      const tokens = rows(names.tokens, g.input("ids", "int32", ["T"]));
+      const tokens = embedTokens(parts, { weight: names.tokens });
       return g.op("Add", [tokens, rows(names.positions, g.input("positions", "int32", ["T"]))], {}, "embedded");
     },
     block(x, layer) {
       const at = names.block(layer);
-      const attended = g.op("Add", [x, attend(norm(x, `${at}.ln_1`), `${at}.attn`)]);
+      const attended = g.op("Add", [x, attend(norm(x, `${at}.ln_1`), `${at}.attn`, layer)]);
       const inner = activations[act](g, apply(`${at}.mlp.c_fc`, norm(attended, `${at}.ln_2`)));
       return g.op("Add", [attended, apply(`${at}.mlp.c_proj`, inner)]);
     },
@@ -107,7 +108,7 @@ export const gpt2: Family = {
   modelTypes: ["gpt2"],
   bind(raw, has, file): BoundFamily {
     const config = configOf(schema, raw, file, "GPT-2");
-    headsOf({ hidden_size: config.n_embd, num_attention_heads: config.n_head }, file);
+    const heads = headsOf({ hidden_size: config.n_embd, num_attention_heads: config.n_head }, file);
     const names = namesOf(has("wte.weight") ? "" : "transformer.");
     return {
       parameters: parametersOf(config, names),
@@ -118,6 +119,9 @@ export const gpt2: Family = {
       layers: config.n_layer,
       width: config.n_embd,
       masks: { mask: { causal: true } },
+      heads,
+      embedding: { weight: names.tokens },
+      ends: ["c_proj"],
       targets: ["c_attn"],
       pieces: (parts) => piecesOf(config, names, file, parts),
       places: ({ positions }) => ({ positions: { data: positions } }),

@@ -3,6 +3,7 @@ import type { Value } from "../../graph/ir.js";
 import type { BoundFamily, Family, Parameter, Parts, Pieces } from "../family.js";
 import { activations } from "../layers/activations.js";
 import { attention, sights } from "../layers/attention.js";
+import { embedTokens } from "../layers/embedding.js";
 import { layerNorm } from "../layers/norms.js";
 import { activation, configOf, headsOf, layerCount, size } from "./config.js";
 
@@ -82,23 +83,24 @@ const piecesOf = (config: Config, file: string, parts: Parts): Pieces => {
   const sight = sights(parts);
   const norm = (x: Value, name: string) => layerNorm(parts, x, name, { epsilon: EPSILON });
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(heads.headSize)), [1]);
-  const attend = (x: Value, at: string): Value => {
+  const attend = (x: Value, at: string, layer: number): Value => {
     const [q, k, v] = ["q", "k", "v"].map((name) => apply(`${at}.${name}_proj`, x));
     if (q === undefined || k === undefined || v === undefined) throw new Error("attention takes three");
-    return apply(`${at}.out_proj`, attention(g, sight("mask"), heads, { q: g.op("Mul", [q, scale]), k, v }, at));
+    const qkv = { q: g.op("Mul", [q, scale]), k, v };
+    return apply(`${at}.out_proj`, attention(parts, sight("mask"), heads, qkv, { name: at, layer }));
   };
   /** A sublayer with its norm before it, or after what it adds to. */
   const around = (x: Value, name: string, sublayer: (y: Value) => Value): Value =>
     before ? g.op("Add", [x, sublayer(norm(x, name))]) : norm(g.op("Add", [x, sublayer(x)]), name);
   return {
     embed() {
-      const tokens = rows(TOKENS, g.input("ids", "int32", ["T"]));
+      const tokens = embedTokens(parts, { weight: TOKENS });
       const entering = projects ? project(`${AT}.project_in.weight`, tokens) : tokens;
       return g.op("Add", [entering, rows(POSITIONS, g.input("positions", "int32", ["T"]))], {}, "embedded");
     },
     block(x, layer) {
       const at = `${AT}.layers.${layer}`;
-      const attended = around(x, `${at}.self_attn_layer_norm`, (y) => attend(y, `${at}.self_attn`));
+      const attended = around(x, `${at}.self_attn_layer_norm`, (y) => attend(y, `${at}.self_attn`, layer));
       return around(attended, `${at}.final_layer_norm`, (y) =>
         apply(`${at}.fc2`, activations[config.activation_function](g, apply(`${at}.fc1`, y))),
       );
@@ -116,7 +118,7 @@ export const opt: Family = {
   modelTypes: ["opt"],
   bind(raw, _, file): BoundFamily {
     const config = configOf(schema, raw, file, "OPT");
-    headsOf({ hidden_size: config.hidden_size, num_attention_heads: config.num_attention_heads }, file);
+    const heads = headsOf({ hidden_size: config.hidden_size, num_attention_heads: config.num_attention_heads }, file);
     return {
       parameters: parametersOf(config),
       head: { weight: config.tie_word_embeddings ? TOKENS : HEAD },
@@ -126,6 +128,9 @@ export const opt: Family = {
       layers: config.num_hidden_layers,
       width: config.hidden_size,
       masks: { mask: { causal: true } },
+      heads,
+      embedding: { weight: TOKENS },
+      ends: ["out_proj", "fc2"],
       targets: ["q_proj", "v_proj"],
       pieces: (parts) => piecesOf(config, file, parts),
       places: ({ positions }) => ({ positions: { data: positions.map((position) => position + OFFSET) } }),

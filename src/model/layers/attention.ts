@@ -1,18 +1,14 @@
 import type { Builder } from "../../graph/builder.js";
 import type { Dim, Value } from "../../graph/ir.js";
 import { KEPT, type Remember } from "../decoding.js";
-
-/** Heads of a layer: `heads` query heads in groups that share one of `keyHeads` keys and values, each of `headSize` elements. */
-export interface Heads {
-  readonly heads: number;
-  readonly keyHeads: number;
-  readonly headSize: number;
-}
+import type { Heads, KeysValues, Parts } from "../family.js";
 
 /** The bins that a pack's tokens are in (`batch/bins.ts`). */
 interface Bins {
   readonly slots: Value;
   readonly back: Value;
+  /** The point that each bin is evaluated at, where several lie end to end: int32 [B]. */
+  points(): Value;
 }
 
 /**
@@ -22,8 +18,9 @@ interface Bins {
 export type Sight = { readonly mask: Value } & ({ readonly bins: Bins } | { readonly remember: Remember });
 
 /** The graph inputs of attention, each added when it is first asked for; masks by their names. */
-export const sights = ({ g, remember }: { g: Builder; remember?: Remember }): ((mask: string) => Sight) => {
+export const sights = ({ g, remember }: Pick<Parts, "g" | "remember">): ((mask: string) => Sight) => {
   let bins: Bins | undefined;
+  let point: Value | undefined;
   const masks = new Map<string, Value>();
   const maskOf = (name: string, shape: readonly Dim[]): Value => {
     const mask = masks.get(name) ?? g.input(name, "float32", shape);
@@ -32,7 +29,14 @@ export const sights = ({ g, remember }: { g: Builder; remember?: Remember }): ((
   };
   return (name) => {
     if (remember !== undefined) return { remember, mask: maskOf(name, [1, 1, 1, "T", KEPT]) };
-    bins ??= { slots: g.input("slots", "int32", ["B", "L"]), back: g.input("back", "int32", ["T"]) };
+    bins ??= {
+      slots: g.input("slots", "int32", ["B", "L"]),
+      back: g.input("back", "int32", ["T"]),
+      points() {
+        point ??= g.input("point", "int32", ["B"]);
+        return point;
+      },
+    };
     return { bins, mask: maskOf(name, ["B", 1, 1, "L", "L"]) };
   };
 };
@@ -61,13 +65,18 @@ export const capped = (g: Builder, x: Value, cap: number | undefined): Value => 
  * @returns [T, heads·size]
  */
 export const attention = (
-  g: Builder,
+  parts: Pick<Parts, "g" | "attend">,
   sight: Sight,
   { heads, keyHeads, headSize }: Heads,
-  { q, k, v }: { q: Value; k: Value; v: Value },
-  name: string,
-  { cap }: { readonly cap?: number | undefined } = {},
+  { q, k, v }: KeysValues & { readonly q: Value },
+  { name, layer, cap }: { readonly name: string; readonly layer: number; readonly cap?: number | undefined },
 ): Value => {
+  const { g } = parts;
+  const turned = (x: Value, perm: readonly number[]): Value => g.op("Transpose", [x], { perm });
+  const [byToken, byElement] = [
+    [0, 2, 3, 1, 4],
+    [0, 2, 3, 4, 1],
+  ] as const;
   /** [B, L, keyHeads, group, size]; a row is one bin of all its tokens. */
   const binned = (x: Value, group: number): Value =>
     "bins" in sight
@@ -75,24 +84,37 @@ export const attention = (
       : g.reshape(x, [1, -1, keyHeads, group, headSize]);
   /** Keys [B, keyHeads, 1, size, L] and values [B, keyHeads, 1, L, size]; L counts what is remembered too. */
   const seen = (): readonly [keys: Value, values: Value] => {
-    if ("bins" in sight)
-      return [
-        g.op("Transpose", [binned(k, 1)], { perm: [0, 2, 3, 4, 1] }),
-        g.op("Transpose", [binned(v, 1)], { perm: [0, 2, 3, 1, 4] }),
-      ];
-    const byHead = (x: Value): Value =>
-      g.op("Transpose", [g.reshape(x, [1, -1, keyHeads, headSize])], { perm: [0, 2, 1, 3] });
+    if ("bins" in sight) return [turned(binned(k, 1), byElement), turned(binned(v, 1), byToken)];
+    const byHead = (x: Value): Value => turned(g.reshape(x, [1, -1, keyHeads, headSize]), [0, 2, 1, 3]);
     const all = sight.remember({ keys: byHead(k), values: byHead(v) });
     const grouped = (x: Value): Value => g.reshape(x, [0, 0, 1, -1, headSize]);
-    return [g.op("Transpose", [grouped(all.keys)], { perm: [0, 1, 2, 4, 3] }), grouped(all.values)];
+    return [turned(grouped(all.keys), [0, 1, 2, 4, 3]), grouped(all.values)];
   };
-  const queries = g.op("Transpose", [binned(q, heads / keyHeads)], { perm: [0, 2, 3, 1, 4] });
+  /** Each bin's copy of what its point has for all tokens: [B, P, keyHeads, 1, size]. A row that goes on is at one point. */
+  const everywhere = (x: Value): Value => {
+    const points = "bins" in sight ? sight.bins.points() : g.constant([0]);
+    return g.op("Gather", [g.reshape(x, [0, 0, keyHeads, 1, headSize]), points]);
+  };
+  const queries = turned(binned(q, heads / keyHeads), byToken);
+  const scoresOf = (keys: Value, at: string): Value => capped(g, g.op("MatMul", [queries, keys], {}, at), cap);
   const [keys, values] = seen();
-  const scores = g.op("Add", [capped(g, g.op("MatMul", [queries, keys], {}, `${name}.scores`), cap), sight.mask]);
-  const largest = g.op("ReduceMax", [scores, g.constant([-1])], { keepdims: 1 });
+  const own = { scores: g.op("Add", [scoresOf(keys, `${name}.scores`), sight.mask]), values };
+  const shared = parts.attend?.(layer, { k, v });
+  const all =
+    shared === undefined
+      ? own
+      : {
+          scores: g.op(
+            "Concat",
+            [scoresOf(turned(everywhere(shared.k), byElement), `${name}.shared_scores`), own.scores],
+            { axis: -1 },
+          ),
+          values: g.op("Concat", [turned(everywhere(shared.v), byToken), own.values], { axis: -2 }),
+        };
+  const largest = g.op("ReduceMax", [all.scores, g.constant([-1])], { keepdims: 1 });
   const floor = g.op("Sub", [largest, g.constant(Float32Array.of(FLOOR), [1])]);
-  const weights = g.op("Softmax", [g.op("Max", [scores, floor])], { axis: -1 });
-  const mixed = g.op("MatMul", [weights, values], {}, `${name}.mixed`);
-  const joined = g.reshape(g.op("Transpose", [mixed], { perm: [0, 3, 1, 2, 4] }), [-1, heads * headSize]);
-  return "bins" in sight ? g.op("Gather", [joined, sight.bins.back]) : joined;
+  const weights = g.op("Softmax", [g.op("Max", [all.scores, floor])], { axis: -1 });
+  const mixed = g.op("MatMul", [weights, all.values], {}, `${name}.mixed`);
+  const rows = g.reshape(turned(mixed, [0, 3, 1, 2, 4]), [-1, heads * headSize]);
+  return "bins" in sight ? g.op("Gather", [rows, sight.bins.back]) : rows;
 };

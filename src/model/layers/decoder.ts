@@ -1,7 +1,8 @@
 import type { Value } from "../../graph/ir.js";
-import type { BoundFamily, HeadPlan, Parameter, Parts, Pieces, Sight } from "../family.js";
+import type { BoundFamily, HeadPlan, Heads, Parameter, Parts, Pieces, Sight } from "../family.js";
 import { type ActivationName, activations } from "./activations.js";
-import { attention, type Heads, sights } from "./attention.js";
+import { attention, sights } from "./attention.js";
+import { embedTokens } from "./embedding.js";
 import { rmsNorm } from "./norms.js";
 import { type Rotary, turnPlaces } from "./rotary.js";
 
@@ -37,6 +38,8 @@ const EMBEDDING = "model.embed_tokens.weight";
 const HEAD = "lm_head.weight";
 const LAST_NORM = "model.norm";
 export const decoderHead = HEAD;
+
+const embeddingOf = ({ embeddingScale: scale = 1 }: DecoderPlan) => ({ weight: EMBEDDING, scale });
 
 /** Names of a block's norms, in the order that they are met. */
 const normsOf = ({ outputNorms = false }: DecoderPlan) =>
@@ -82,8 +85,8 @@ const blockParameters = (plan: DecoderPlan, layer: number): readonly Parameter[]
 };
 
 const piecesOf = (plan: DecoderPlan, parts: Parts): Pieces => {
-  const { g, rows, linear: apply } = parts;
-  const { heads, keyHeads, headSize, inner, fused = false, headNorms = false, embeddingScale = 1 } = plan;
+  const { g, linear: apply } = parts;
+  const { heads, keyHeads, headSize, inner, fused = false, headNorms = false } = plan;
   const sight = sights(parts);
   const turnings = new Map<string, { cos: Value; sin: Value }>();
   const turning = (name: string) => {
@@ -127,7 +130,7 @@ const piecesOf = (plan: DecoderPlan, parts: Parts): Pieces => {
     if (q === undefined || k === undefined || v === undefined) throw new Error("attention takes three");
     const query = g.op("Mul", [placed(q, heads, rotary, `${at}.q`), number(plan.queryScale)]);
     const qkv = { q: query, k: placed(k, keyHeads, rotary, `${at}.k`), v };
-    return apply(`${at}.o_proj`, attention(g, sight(mask), plan, qkv, at, { cap: plan.caps?.scores }));
+    return apply(`${at}.o_proj`, attention(parts, sight(mask), plan, qkv, { name: at, layer, cap: plan.caps?.scores }));
   };
   const mlp = (x: Value, layer: number): Value => {
     const at = `model.layers.${layer}.mlp`;
@@ -139,10 +142,7 @@ const piecesOf = (plan: DecoderPlan, parts: Parts): Pieces => {
   };
   const norms = normsOf(plan);
   return {
-    embed() {
-      const embedded = rows(EMBEDDING, g.input("ids", "int32", ["T"]));
-      return embeddingScale === 1 ? embedded : g.op("Mul", [embedded, number(embeddingScale)]);
-    },
+    embed: () => embedTokens(parts, embeddingOf(plan)),
     block(x, layer) {
       const at = `model.layers.${layer}`;
       const after = (y: Value, name: string | undefined) => (name === undefined ? y : norm(y, `${at}.${name}`));
@@ -175,6 +175,9 @@ export const decoder = (plan: DecoderPlan): BoundFamily => {
     layers: plan.blocks.length,
     width: hidden,
     masks: plan.masks,
+    heads: { heads: plan.heads, keyHeads: plan.keyHeads, headSize: plan.headSize },
+    embedding: embeddingOf(plan),
+    ends: ["o_proj", "down_proj"],
     targets: fused ? ["qkv_proj"] : ["q_proj", "v_proj"],
     pieces: (parts) => piecesOf(plan, parts),
     places: (standing) => turnPlaces(plan.rotary, standing),

@@ -1,7 +1,8 @@
 import type { Value } from "../../graph/ir.js";
-import type { BoundFamily, HeadPlan, Parameter, Parts, Pieces, Reading } from "../family.js";
+import type { BoundFamily, HeadPlan, Heads, Parameter, Parts, Pieces, Reading } from "../family.js";
 import { type ActivationName, activations } from "./activations.js";
-import { attention, type Heads, sights } from "./attention.js";
+import { attention, sights } from "./attention.js";
+import { embedTokens } from "./embedding.js";
 import { layerNorm } from "./norms.js";
 
 /** What differs between encoders of BERT's kind: learned positions, layer norms after each sublayer, every token seen. */
@@ -84,21 +85,22 @@ const piecesOf = (plan: EncoderPlan, parts: Parts): Pieces => {
   const sight = sights(parts);
   const norm = (x: Value, name: string) => layerNorm(parts, x, name, plan);
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(plan.headSize)), [1]);
-  const attend = (x: Value, at: string): Value => {
+  const attend = (x: Value, at: string, layer: number): Value => {
     const [q, k, v] = ["query", "key", "value"].map((name) => apply(`${at}.self.${name}`, x));
     if (q === undefined || k === undefined || v === undefined) throw new Error("attention takes three");
-    return apply(`${at}.output.dense`, attention(g, sight("mask"), plan, { q: g.op("Mul", [q, scale]), k, v }, at));
+    const qkv = { q: g.op("Mul", [q, scale]), k, v };
+    return apply(`${at}.output.dense`, attention(parts, sight("mask"), plan, qkv, { name: at, layer }));
   };
   return {
     embed() {
-      const tokens = rows(embeddings.tokens, g.input("ids", "int32", ["T"]));
+      const tokens = embedTokens(parts, { weight: embeddings.tokens });
       const placed = g.op("Add", [tokens, rows(embeddings.positions, g.input("positions", "int32", ["T"]))]);
       const typed = rows(embeddings.types, g.input("types", "int32", ["T"]));
       return norm(g.op("Add", [placed, typed], {}, "embedded"), embeddings.norm);
     },
     block(x, layer) {
       const at = `${root}.encoder.layer.${layer}`;
-      const attended = norm(g.op("Add", [x, attend(x, `${at}.attention`)]), `${at}.attention.output.LayerNorm`);
+      const attended = norm(g.op("Add", [x, attend(x, `${at}.attention`, layer)]), `${at}.attention.output.LayerNorm`);
       const inner = activations[activation](g, apply(`${at}.intermediate.dense`, attended));
       return norm(g.op("Add", [attended, apply(`${at}.output.dense`, inner)]), `${at}.output.LayerNorm`);
     },
@@ -123,6 +125,9 @@ export const encoder = (plan: EncoderPlan): BoundFamily => {
     layers: plan.layers,
     width: plan.hidden,
     masks: { mask: { causal: false } },
+    heads: { heads: plan.heads, keyHeads: plan.keyHeads, headSize: plan.headSize },
+    embedding: { weight: embeddingsOf(plan).tokens },
+    ends: ["output.dense"],
     targets: ["query", "value"],
     pieces: (parts) => piecesOf(plan, parts),
     places: ({ positions, types }) => ({
