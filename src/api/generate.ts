@@ -35,16 +35,16 @@ const checked = (options: GenerateOptions) => {
 export async function* generate(model: Model, options: GenerateOptions): AsyncGenerator<GenerateEvent> {
   const { maxTokens, stop, ...how } = checked(options);
   const choose = sampling(how);
+  const { contextLength, reads } = model.family;
+  if (reads !== "next") throw usage("This model does not continue text, so it cannot generate any.");
+  const ids = promptTokens(model.files.tokenizer, options);
+  if (ids.length === 0)
+    throw usage("The prompt is empty, and the model's tokenizer adds no token before a text. Give it some text.");
+  if (ids.length > contextLength)
+    throw usage(`The prompt has ${ids.length} tokens, and the model's context ${contextLength}. Shorten it.`);
   const adapted = await openAdapted(model, options);
   try {
     const { family, files } = adapted.model;
-    if (family.reads !== "next") throw usage("This model does not continue text, so it cannot generate any.");
-    const ids = promptTokens(files.tokenizer, options);
-    if (ids.length === 0)
-      throw usage("The prompt is empty, and the model's tokenizer adds no token before a text. Give it some text.");
-    if (ids.length > family.contextLength)
-      throw usage(`The prompt has ${ids.length} tokens, and the model's context ${family.contextLength}. Shorten it.`);
-
     const stream = textStream(files.tokenizer, ids, stop);
     const tokens = decode(adapted.engine, family, ids, { choose, ends: endTokens(files), most: maxTokens });
     let [count, text] = [0, ""];
