@@ -32,7 +32,7 @@ export const contenders = {
   "subset-norm": { evaluations: 2, rates: [3e-3] },
   "subspace-momentum": { evaluations: 2, rates: [6e-4] },
   "subset-norm-subspace-momentum": { evaluations: 2, rates: [3e-3] },
-  "p-rge": { evaluations: 2, rates: [4e-3], epsilon: 1e-2, method: frozenA },
+  "p-rge": { evaluations: 8, rates: [1.5e-2], epsilon: 1e-2, method: frozenA },
   "adam-forward": { evaluations: 9, rates: [4e-3] },
 };
 

@@ -2,6 +2,7 @@ import { type InferenceSession, Tensor } from "onnxruntime-node";
 import { isCache, nextCaches } from "../model/decoding.js";
 import type { BoundFamily, Sight } from "../model/family.js";
 import { POINTS } from "../peft/method.js";
+import { tokenFeeds } from "./feeds.js";
 import type { Feed, Run } from "./protocol.js";
 
 /** The name of the graph that goes on with a row. */
@@ -64,7 +65,7 @@ export const decodingFeeds = (family: BoundFamily, ids: readonly number[], past:
     { data: rowMask(past, tokens, sight), dims: [1, 1, 1, tokens, past + tokens] },
   ]);
   return {
-    ids: { data: Int32Array.from(ids), dims: [tokens] },
+    ...tokenFeeds(Int32Array.from(ids), family.lead),
     ...Object.fromEntries([...places, ...masks]),
     take: { data: Int32Array.of(tokens - 1), dims: [1] },
     [POINTS]: { data: BigInt64Array.of(1n), dims: [1] },

@@ -31,14 +31,16 @@ const paddedRun = (pack: Pack): Run => {
   };
 };
 
-/** Tokens, and where some are virtual, which: those have the ids −1, −2, …, and stand in the vocabulary's first place. */
-const tokenFeeds = (ids: Int32Array): Run["feeds"] => {
+/**
+ * Tokens, and where some are virtual, which: those have the ids −1, −2, …, and stand in the vocabulary's first place.
+ * @param lead how many virtual tokens the model has
+ */
+export const tokenFeeds = (ids: Int32Array, lead = 0): Run["feeds"] => {
   const dims = [ids.length];
-  const count = -Math.min(0, ...ids);
-  if (count === 0) return { ids: { data: ids, dims } };
+  if (lead === 0) return { ids: { data: ids, dims } };
   return {
     ids: { data: ids.map((id) => Math.max(id, 0)), dims },
-    virtual: { data: ids.map((id) => (id < 0 ? -1 - id : 0)), dims, shift: count },
+    virtual: { data: ids.map((id) => (id < 0 ? -1 - id : 0)), dims, shift: lead },
     real: { data: Float32Array.from(ids, (id) => (id < 0 ? 0 : 1)), dims: [ids.length, 1] },
   };
 };
@@ -62,7 +64,7 @@ export const runOf = (family: RunnableModel, pack: Pack, rows?: readonly number[
     { data: mask(pack, bins, sight), dims: [bins.count, 1, 1, bins.size, bins.size] },
   ]);
   const feeds: Run["feeds"] = {
-    ...tokenFeeds(pack.ids),
+    ...tokenFeeds(pack.ids, family.lead),
     ...Object.fromEntries([...places, ...masks]),
     slots: { data: bins.slots, dims: [bins.count, bins.size], shift: "tokens" },
     back: { data: bins.back, dims: [tokens], shift: "slots" },

@@ -17,7 +17,7 @@ export interface Sampling {
 }
 
 /** The likeliest token, the first of equals. @throws ZerothError for logits that are not numbers */
-const greedy: Choose = (logits) => {
+export const greedy: Choose = (logits) => {
   let best = 0;
   for (let id = 1; id < logits.length; id++) if ((logits[id] ?? 0) > (logits[best] ?? 0)) best = id;
   if (Number.isFinite(logits[best])) return best;
