@@ -43,6 +43,13 @@ const changeCounter = (dtype: WritableEncoding) => {
 /** The merged weights of a LoRA adapter, tensor by tensor. */
 const loraReader = (model: Model, adapter: string, changes: ReturnType<typeof changeCounter>): Reader => {
   const { modules, tensors } = readAdapter(adapter, model.family.parameters);
+  const blocked = model.family.parameters.find(
+    ({ name, stored }) => stored !== undefined && modules.some(({ module }) => `${module}.weight` === name),
+  );
+  if (blocked !== undefined)
+    throw new ZerothError(
+      `${model.files.origin.spec} has no tensor of floats for ${blocked.name}, so nothing can be merged into it.\nGive --adapter where the model is used, or the fp32 or fp16 file of the model.`,
+    );
   const byWeight = new Map(modules.map((module) => [`${module.module}.weight`, module]));
   const sourceOf = (sources: typeof tensors, name: string) => {
     const source = sources.get(name);

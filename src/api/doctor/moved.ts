@@ -60,9 +60,10 @@ const sampler = async (
   modules: readonly LoraModule[],
 ): Promise<() => Promise<Sample>> => {
   const names = (await engine.held()).map(({ name }) => name).filter((name) => !name.includes("#"));
-  const chosen = evenly(modules, MODULES).map((module) => {
+  const chosen = evenly(modules, MODULES).flatMap((module) => {
     const source = model.files.weights.get(`${module.module}.weight`);
-    if (source === undefined) throw new Error(`no weights for ${module.module}`);
+    // In blocks of few bits, nothing is merged into it.
+    if (source === undefined) return [];
     const outputs = Math.min(ROWS, module.outputs);
     return { ...module, outputs, weight: readTensorSync(source).slice(0, outputs * module.inputs) };
   });
@@ -78,7 +79,7 @@ const sampler = async (
       mergeLora(into, down, await engine.read({ name: b, start: 0, count: outputs * rank }), module);
       merged.push(into);
     }
-    return { kept, merged: modules.length === 0 ? kept : merged };
+    return { kept, merged: chosen.length === 0 ? kept : merged };
   };
 };
 
