@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Attribute, Dim, Initializer, Model, Node, Port } from "../../../src/graph/ir.js";
@@ -270,13 +270,26 @@ export const exportSeedling = async ({
   };
 };
 
+const writeSettings = (folder: string, layers = 6): void => {
+  mkdirSync(folder, { recursive: true });
+  for (const name of ["tokenizer.json", "tokenizer_config.json"]) cpSync(join(seedling, name), join(folder, name));
+  const config: object = JSON.parse(readFileSync(join(seedling, "config.json"), "utf8"));
+  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, num_hidden_layers: layers }));
+};
+
+/** The first blocks of the model that ships with Zeroth, as safetensors. */
+export const writeNative = (folder: string, layers: number): string => {
+  writeSettings(folder, layers);
+  cpSync(join(seedling, "model.safetensors"), join(folder, "model.safetensors"));
+  return folder;
+};
+
 /** Writes a model folder: configuration and tokenizer at its root, the graph in `onnx/` or beside them. */
 export const writeExport = async (folder: string, options: ExportOptions = {}, file?: string): Promise<string> => {
   const { model, data } = await exportSeedling(options);
   const graph = join(folder, file ?? (options.style === "genai" ? "model.onnx" : "onnx/model.onnx"));
   mkdirSync(dirname(graph), { recursive: true });
-  for (const name of ["config.json", "tokenizer.json", "tokenizer_config.json"])
-    cpSync(join(seedling, name), join(folder, name));
+  writeSettings(folder, options.layers);
   if (options.style === "genai") {
     const decoder = { filename: "model.onnx", head_size: 32, num_attention_heads: 6, num_key_value_heads: 2 };
     const genai = { model: { type: "llama", context_length: 256, vocab_size: 2048, decoder } };
