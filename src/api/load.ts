@@ -9,6 +9,8 @@ export interface Model {
   readonly family: RunnableModel;
   /** Number of parameters, a tied head counted once. */
   readonly parameters: number;
+  /** What there is to know of how its files were read. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -23,5 +25,5 @@ export const load = async (spec: string, options: LoadOptions = {}): Promise<Mod
   const parameters = family.parameters
     .filter(({ stored }) => stored !== "part")
     .reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
-  return { files, family, parameters };
+  return { files, family, parameters, notes: files.imported?.notes ?? [] };
 };

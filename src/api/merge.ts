@@ -48,6 +48,11 @@ const adapterReader = (model: Model, adapter: string, changes: ReturnType<typeof
     throw new ZerothError(
       `${adapter} cannot be merged: ${merges}.\nUse it beside the model: --adapter ${adapter} with evaluate and predict.`,
     );
+  const blocked = model.family.parameters.find(({ name, stored }) => stored !== undefined && merges.has(name));
+  if (blocked !== undefined)
+    throw new ZerothError(
+      `${model.files.origin.spec} has no tensor of floats for ${blocked.name}, so nothing can be merged into it.\nGive --adapter where the model is used, or the fp32 or fp16 file of the model.`,
+    );
   const sourceOf = (sources: typeof tensors, name: string) => {
     const source = sources.get(name);
     if (source === undefined) throw new Error(`no tensor ${name}`);

@@ -183,8 +183,7 @@ export const prepare = async (
   };
   // Of a large file the first rows tell: cutting is a matter of the template and the model, not of single rows.
   const seen = [...dev.trees, ...train.slice(0, LOOKED_AT).map((_, index) => treeAt(index))];
-  const told = "imported" in model.family ? model.family.notes : [];
-  const notes = [...told, truncationNote(seen)].filter((note) => note !== undefined);
+  const notes = [...model.notes, truncationNote(seen)].filter((note) => note !== undefined);
   return {
     header,
     notes,

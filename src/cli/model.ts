@@ -21,3 +21,10 @@ export const openModel = async (spec: string, terminal: Terminal): Promise<Model
     terminal.status();
   }
 };
+
+/** The same, with what there is to know of how it was read: training tells that itself. */
+export const openTold = async (spec: string, terminal: Terminal): Promise<Model> => {
+  const model = await openModel(spec, terminal);
+  for (const note of model.notes) terminal.warn(note);
+  return model;
+};

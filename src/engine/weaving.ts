@@ -1,10 +1,9 @@
-import { closeSync, openSync, readSync } from "node:fs";
 import { relative, sep } from "node:path";
-import { ZerothError } from "../errors.js";
 import type { Builder } from "../graph/builder.js";
 import type { Attribute, Initializer, Node, Value } from "../graph/ir.js";
 import type { ImportedGraph } from "../model/onnx/imported.js";
 import type { RowFeed } from "../model/onnx/inputs.js";
+import { stretchOf } from "../model/onnx/write.js";
 
 /* ONNX's numbers of element types. */
 export const FLOAT32 = 1;
@@ -75,36 +74,14 @@ export const giveInputs = (g: Builder, { inputs }: ImportedGraph, woven: Weaving
   return { rowLength: () => size(1) };
 };
 
-/** The bytes of a tensor that the runtime cannot map where it lies. */
-const bytesOf = ({
-  location,
-  offset = 0,
-  length = 0,
-}: {
-  location: string;
-  offset?: number | undefined;
-  length?: number | undefined;
-}) => {
-  const raw = new Uint8Array(length);
-  const fd = openSync(location, "r");
-  try {
-    for (let done = 0; done < length; ) {
-      const read = readSync(fd, raw, done, length - done, offset + done);
-      if (read === 0) throw new ZerothError(`${location} is cut short: fetch or copy it again.`);
-      done += read;
-    }
-  } finally {
-    closeSync(fd);
-  }
-  return raw;
-};
-
 /** A tensor under a name of the new graph, at its place relative to a folder where the runtime can map it. */
 export const placed = (tensor: Initializer, name: string, folder: string): Initializer => {
   const { data } = tensor;
   if (data === undefined || !("external" in data)) return { ...tensor, name };
-  const { location, offset = 0, length } = data.external;
-  if (offset % 4 !== 0) return { ...tensor, name, data: { raw: bytesOf(data.external) } };
+  const { location, offset = 0, length = 0 } = data.external;
+  // The runtime maps aligned tensors alone.
+  if (offset % 4 !== 0)
+    return { ...tensor, name, data: { raw: Buffer.concat([...stretchOf({ location, offset, length })]) } };
   const place = relative(folder, location).split(sep).join("/");
   return { ...tensor, name, data: { external: { location: place, offset, length } } };
 };

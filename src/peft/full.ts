@@ -1,5 +1,6 @@
 import { ZerothError } from "../errors.js";
 import type { Parameter } from "../model/family.js";
+import { oneLine } from "../one-line.js";
 import { defineMethod } from "./define.js";
 import { firstLayerOf, type Method, type Trainable } from "./method.js";
 import { inLayers, layers, pattern, text } from "./options.js";
@@ -12,13 +13,20 @@ export const ownTensors = (parameters: readonly Parameter[]): readonly Trainable
     ...(turned === undefined ? {} : { turned }),
   }));
 
-/** These parameters of the model, in place; a tied embedding is one parameter. */
-export const fullMethod = (parameters: readonly Parameter[]): Method => ({
-  kind: "full",
-  placement: "in-place",
-  firstLayer: firstLayerOf(parameters),
-  tensors: ownTensors(parameters),
-});
+/**
+ * These parameters of the model, in place; a tied embedding is one parameter.
+ * @throws ZerothError where the model has some of them in blocks of few bits alone
+ */
+export const fullMethod = (parameters: readonly Parameter[]): Method => {
+  const inBlocks = parameters.find(({ stored }) => stored === "blocks");
+  if (inBlocks !== undefined)
+    throw new ZerothError(
+      `--method full trains floating-point weights, and the model has ${oneLine(inBlocks.name)} in blocks of few bits.\nGive its fp32 or fp16 file, or take --method lora.`,
+      { kind: "usage" },
+    );
+  const own = parameters.filter(({ stored }) => stored === undefined);
+  return { kind: "full", placement: "in-place", firstLayer: firstLayerOf(own), tensors: ownTensors(own) };
+};
 
 export const full = defineMethod({
   name: "full",

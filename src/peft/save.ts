@@ -2,6 +2,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "../atomic.js";
 import { type WritableEncoding, writers } from "../model/encodings.js";
+import type { Json } from "../model/json.js";
+import { writeOnnx } from "../model/onnx/write.js";
 import type { OpenModel } from "../model/open.js";
 import { writeSafetensors } from "../model/safetensors.js";
 
@@ -17,7 +19,18 @@ export async function* encoded(values: ReturnType<Reader>, dtype: WritableEncodi
 /** Names of dtypes as `config.json` has them. */
 const configDtypes: Readonly<Record<WritableEncoding, string>> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
-/** Writes a whole model folder: weights in one safetensors file, configuration, tokenizer and what else went with it. */
+const settingsFiles = async (folder: string, model: OpenModel, config: Json): Promise<void> => {
+  for (const { name, content } of model.sidecars()) await writeFileAtomic(join(folder, name), content);
+  await writeFileAtomic(join(folder, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+};
+
+/** ONNX's numbers of the types that weights are saved in. */
+const onnxDtypes: Readonly<Record<number, WritableEncoding>> = { 1: "F32", 10: "F16", 16: "BF16" };
+
+/**
+ * Writes a whole model folder: weights in one safetensors file, configuration, tokenizer and what else went with it. A model that came
+ * with a graph of its own keeps that, and the types it has.
+ */
 export const saveModel = async (
   folder: string,
   model: OpenModel,
@@ -26,6 +39,10 @@ export const saveModel = async (
   dtype: WritableEncoding = "F32",
 ): Promise<void> => {
   await mkdir(folder, { recursive: true });
+  if (model.imported !== undefined) {
+    await settingsFiles(folder, model, model.config);
+    return writeOnnx(folder, model.imported.imported, (name, type) => encoded(read(name), onnxDtypes[type] ?? "F32"));
+  }
   const entries = tensors.map(({ name, shape }) => ({
     name,
     shape,
@@ -34,10 +51,6 @@ export const saveModel = async (
   }));
   // The weights first: they are what may fail, and a folder without a configuration is no model.
   await writeSafetensors(join(folder, "model.safetensors"), entries);
-  for (const { name, content } of model.sidecars()) await writeFileAtomic(join(folder, name), content);
   const { torch_dtype: _, ...config } = model.config;
-  await writeFileAtomic(
-    join(folder, "config.json"),
-    `${JSON.stringify({ ...config, dtype: configDtypes[dtype] }, null, 2)}\n`,
-  );
+  await settingsFiles(folder, model, { ...config, dtype: configDtypes[dtype] });
 };

@@ -59,11 +59,11 @@ beforeAll(async () => {
 });
 
 /** Every logit of the rows at each point, [points], as rows meet the model with a set. */
-const logitsOf = async (engine: Engine, { files, family, parameters }: Model, points: Points = [[]]) => {
+const logitsOf = async (engine: Engine, fitted: Model, points: Points = [[]]) => {
   const rows = await readRows(data);
-  const { trees } = examplesOf({ files, family, parameters }, templateTask(question), rows);
+  const { trees } = examplesOf(fitted, templateTask(question), rows);
   const runs = packs(trees, { head: "tokens" }).map((pack) => {
-    const { targets: _, ...feeds } = runOf(family, pack).feeds;
+    const { targets: _, ...feeds } = runOf(fitted.family, pack).feeds;
     return { graph: "logits", feeds };
   });
   const outputs = await engine.evaluate({ points, runs });

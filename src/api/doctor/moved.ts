@@ -55,7 +55,12 @@ const evenly = <T>(values: readonly T[], count: number): readonly T[] =>
 
 const sampler = async (engine: Engine, model: Model, { merge }: Method): Promise<() => Promise<Sample>> => {
   const names = (await engine.held()).map(({ name }) => name).filter((name) => !name.includes("#"));
-  const merges = merge === undefined || typeof merge === "string" ? [] : evenly([...merge], MERGED);
+  // In blocks of few bits, nothing is merged into a weight.
+  const whole =
+    merge === undefined || typeof merge === "string"
+      ? []
+      : [...merge].filter(([name]) => model.files.weights.has(name));
+  const merges = evenly(whole, MERGED);
   return async () => {
     const kept: Float32Array[] = [];
     for (const name of names) kept.push(await engine.read({ name, start: 0, count: SAMPLE }));

@@ -9,7 +9,7 @@ import { runChoice } from "../choices.js";
 import { defineCommand } from "../command.js";
 import { dataFlags, device, methodFlags, model, probe, quantize, trainingFlags } from "../flags.js";
 import { bar, bytes, counted, duration, grouped, percent, rate } from "../format.js";
-import { openModel } from "../model.js";
+import { openTold } from "../model.js";
 
 const number = (value: number): string =>
   value !== 0 && value < 1e-3 ? value.toExponential(1).replace(".0e", "e") : String(Number(value.toPrecision(2)));
@@ -70,7 +70,7 @@ export const doctor = defineCommand({
     const choice = runChoice(options);
     // Before a model is loaded, or even fetched.
     checkOptions(choice);
-    const base = await openModel(options.model, terminal);
+    const base = await openTold(options.model, terminal);
     const report = await examine(base, {
       ...choice,
       probe: options.probe,

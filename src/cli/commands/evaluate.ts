@@ -2,7 +2,7 @@ import { evaluate as measure } from "../../index.js";
 import { defineCommand } from "../command.js";
 import { adapter, dataChoice, dataFlags, device, limit, model, optional, quantize, shots } from "../flags.js";
 import { bar, counted, grouped, percent } from "../format.js";
-import { openModel } from "../model.js";
+import { openTold } from "../model.js";
 
 export const evaluate = defineCommand({
   name: "evaluate",
@@ -15,7 +15,7 @@ export const evaluate = defineCommand({
   ],
   async run(options, { terminal }) {
     const { paint } = terminal;
-    const base = await openModel(options.model, terminal);
+    const base = await openTold(options.model, terminal);
     const { adapter: folder, threads, device: where, quantize: bits, limit: most, shots: demonstrations } = options;
     const result = await measure(base, {
       ...dataChoice(options),

@@ -2,7 +2,7 @@ import { predict as answer, rows } from "../../index.js";
 import { defineCommand } from "../command.js";
 import { adapter, dataFlags, device, model, optional, quantize, rowFlags } from "../flags.js";
 import { counted } from "../format.js";
-import { openModel } from "../model.js";
+import { openTold } from "../model.js";
 
 export const predict = defineCommand({
   name: "predict",
@@ -17,7 +17,7 @@ export const predict = defineCommand({
     ],
   ],
   async run(options, { terminal }) {
-    const base = await openModel(options.model, terminal);
+    const base = await openTold(options.model, terminal);
     const {
       adapter: folder,
       task,
