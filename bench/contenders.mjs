@@ -52,6 +52,9 @@ export const second = [
   // h grows to B·s², hundreds, and divides the step.
   { name: "helene", rate: 1.2e-3 },
   { name: "helene", rate: 4e-3 },
+  { name: "subset-norm", rate: 1.2e-2 },
+  { name: "mezo-svrg", rate: 3e-4 },
+  { name: "zo-sign", rate: 4e-3 },
 ];
 
 /** The survivors, each at its best. */

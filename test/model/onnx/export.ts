@@ -9,7 +9,7 @@ import { readTensorSync } from "../../../src/model/weights.js";
 
 /* The model that ships with Zeroth, as exporters of ONNX would write it. */
 
-export const seedling = fileURLToPath(new URL("../../../assets/seedling", import.meta.url));
+const seedling = fileURLToPath(new URL("../../../assets/seedling", import.meta.url));
 
 export interface ExportOptions {
   /** Optimum's way: plain operators and anonymous transposed weights; or that of ONNX Runtime GenAI's builder: fused ones. */
@@ -42,7 +42,7 @@ const transposed = (values: Float32Array, rows: number, columns: number): Float3
 };
 
 /** The graph, its tensors external in a file of this content where that is asked for. */
-export const exportSeedling = async ({
+const exportSeedling = async ({
   style = "optimum",
   linear = "float",
   packed = false,
@@ -282,7 +282,8 @@ export const exportSeedling = async ({
   });
   const cache = (name: string, along: string) => port(name, 1, ["batch_size", keyHeads, along, size]);
   const pasts = Array.from({ length: layers }, (_, i) => cacheNames(i)).flat();
-  presents.forEach((from, i) => output(from, `present.${Math.floor(i / 2)}.${i % 2 === 0 ? "key" : "value"}`));
+  for (const [i, from] of presents.entries())
+    output(from, `present.${Math.floor(i / 2)}.${i % 2 === 0 ? "key" : "value"}`);
   const ports = [
     port(ids, 7, ["batch_size", "sequence_length"]),
     port("attention_mask", 7, ["batch_size", "total_sequence_length"]),
