@@ -8,4 +8,6 @@ const { x, evaluations } = await minimize(rosenbrock, [-1.2, 1], {
   steps: 10_000,
   schedule: "linear",
 });
-console.log(`${rosenbrock(x).toFixed(6)} at ${Array.from(x, (value) => value.toFixed(3))}, after ${evaluations} evaluations`);
+const place = Array.from(x, (value) => value.toFixed(3));
+console.log(`${rosenbrock(x).toFixed(6)} at ${place}, after ${evaluations} evaluations`);
+// 0.000604 at 0.975,0.951, after 20000 evaluations
