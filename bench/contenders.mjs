@@ -46,9 +46,9 @@ export const contender = ({ name, rate, hyperparameters }, forwards, seed = 0) =
 
 /** The second look: the better half of the screening at the rates next to its best, and what hyperparameters are for. */
 export const second = [
-  // Curvature of about 10³ moves H by α times that a step: the published α of 1e-8 leaves it at 1.
-  { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-5 } },
+  // Curvature moves H by α times Δ/2ε² a step: the published α of 1e-8 leaves it at 1 for as long as anybody trains.
   { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-4 } },
+  { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-2 } },
   // h grows to B·s², hundreds, and divides the step.
   { name: "helene", rate: 1.2e-3 },
   { name: "helene", rate: 4e-3 },

@@ -66,7 +66,8 @@ const heading = ({ left, top, width }: Frame, title: string, note: string): stri
   // A letter of a bold name is about 0.65 of its size.
   const size = Math.min(13, Math.floor(width / (0.65 * Math.max(1, title.length))));
   const name = `<tspan class="ink name" style="font-size:${size}px">${escaped(title)}</tspan>`;
-  const aside = `<tspan class="small" dx="${title === "" ? 0 : 8}">${escaped(note)}</tspan>`;
+  const gap = title === "" ? 0 : 8;
+  const aside = note === "" ? "" : `<tspan class="small" dx="${gap}">${escaped(note)}</tspan>`;
   return `<text class="muted" x="${at(left)}" y="${at(top - 10)}">${name}${aside}</text>`;
 };
 
