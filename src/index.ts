@@ -26,6 +26,7 @@ export {
 } from "./api/choices.js";
 export { doctor } from "./api/doctor.js";
 export { evaluate } from "./api/evaluate.js";
+export { exportModel } from "./api/export.js";
 export { finetune } from "./api/finetune.js";
 export { load, type Model } from "./api/load.js";
 export { merge } from "./api/merge.js";

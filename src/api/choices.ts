@@ -1,3 +1,4 @@
+import { formatNames } from "../export/formats.js";
 import { describeOptimizer, type OptimizerDescription } from "../optimizer/describe.js";
 import type { OptimizerName, optimizers as table } from "../optimizer/optimizers.js";
 import type { subspaceOptions } from "../perturbation/subspace.js";
@@ -17,6 +18,7 @@ export const choices = {
   sweep: shape.sweep.options,
   objective: shape.objective.options,
   schedule: shape.schedule.options,
+  exportFormat: formatNames,
 } as const;
 
 /** LoRA: rank-r side paths on some linear layers, everything else frozen (arXiv 2106.09685). */

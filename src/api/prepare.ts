@@ -18,7 +18,7 @@ import { fullMethod } from "../peft/full.js";
 import { loraMethod, loraModules } from "../peft/lora.js";
 import { readMask } from "../peft/mask.js";
 import { inLayers, type Method } from "../peft/method.js";
-import { saveAdapter, saveModel } from "../peft/save.js";
+import { adapterFacts, saveAdapter, saveModel } from "../peft/save.js";
 import { isLowRank } from "../perturbation/subspace.js";
 import { PHILOX_ROUNDS } from "../random/philox.js";
 import type { JournalHeader } from "../train/journal.js";
@@ -86,13 +86,6 @@ const frozen = async (model: Model, name: string): Promise<Float32Array> => {
   return readTensorSync(source);
 };
 
-/** What PEFT must know of the model that an adapter is for. */
-const adapterFacts = ({ family }: Model, { targets }: Settings) => ({
-  targets: targets ?? family.targets,
-  turned: family.parameters.some(({ turned }) => turned === true),
-  task: ({ next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const)[family.reads],
-});
-
 /** Saves what settings trained: an adapter folder, or a whole model folder. */
 export const saverOf = (model: Model, settings: Settings): RunPlan["save"] => {
   const { tensors, frozen: fixed = [] } = methodOf(model, settings);
@@ -107,7 +100,13 @@ export const saverOf = (model: Model, settings: Settings): RunPlan["save"] => {
     };
     return settings.method === "full"
       ? saveModel(folder, model.files, model.family.parameters, read)
-      : saveAdapter(folder, model.files, all, { ...settings, ...adapterFacts(model, settings) }, read);
+      : saveAdapter(
+          folder,
+          model.files,
+          all,
+          { ...settings, targets: settings.targets ?? model.family.targets, ...adapterFacts(model.family) },
+          read,
+        );
   };
 };
 

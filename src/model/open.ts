@@ -9,7 +9,7 @@ import { openFolder } from "./folder.js";
 import { openGguf } from "./gguf-model.js";
 import { fetchFromHub, isHubId, type Progress } from "./hub.js";
 import { isJson, type Json } from "./json.js";
-import type { Tokenizer } from "./tokenizer.js";
+import type { Tokenizer, TokenizerFiles } from "./tokenizer.js";
 import type { TensorSource } from "./weights.js";
 
 export interface Sidecar {
@@ -29,6 +29,8 @@ export interface OpenModel {
   /** Weight files, real paths; shards in the order of their names. */
   readonly files: readonly string[];
   readonly tokenizer: Tokenizer;
+  /** What the tokenizer was made of. */
+  readonly tokenizerFiles: TokenizerFiles;
   /** Files that go along when the model is written anew: tokenizer, template, generation settings. */
   sidecars(): readonly Sidecar[];
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { messageOf, ZerothError } from "../errors.js";
@@ -6,11 +6,14 @@ import type { Parameter } from "../model/family.js";
 import { readSafetensorsHeader } from "../model/safetensors.js";
 import { readTensorSync, type TensorSource } from "../model/weights.js";
 import { oneLine } from "../one-line.js";
-import { type LoraConfig, type LoraModule, loraConfig, loraModules, loraNames } from "./lora.js";
+import { type LoraConfig, type LoraModule, loraConfig, loraModules, loraNames, peftPath } from "./lora.js";
 
 /** PEFT's two file names. */
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter_config.json";
+
+/** Whether a path is an adapter, rather than a model that was tuned whole. */
+export const isAdapter = (path: string): boolean => existsSync(join(path, ADAPTER_CONFIG));
 
 export interface LoadedAdapter {
   readonly config: LoraConfig;
@@ -57,7 +60,7 @@ export const readAdapter = (folder: string, parameters: readonly Parameter[]): L
     .filter((name) => name.endsWith(".lora_A.weight"))
     .map((name) => name.slice("base_model.model.".length, -".lora_A.weight".length));
   const modules = loraModules({ ...config, target_modules: "all-linear" }, parameters).filter(({ module }) =>
-    present.includes(module),
+    present.includes(peftPath(module)),
   );
   const expected = new Map(
     modules.flatMap(({ module, rank, inputs, outputs }): [string, readonly number[]][] => {

@@ -42,10 +42,13 @@ export const loraConfig = z.looseObject({
 });
 export type LoraConfig = z.infer<typeof loraConfig>;
 
+/** A module's path in the model that PEFT adapts: GPT-2's files have the language model's paths, or bare ones. */
+export const peftPath = (module: string): string => module.replace(/^h\./, "transformer.h.");
+
 /** PEFT's names of a module's two matrices: A is [rank, inputs], B is [outputs, rank]. */
 export const loraNames = (module: string): { a: string; b: string } => ({
-  a: `base_model.model.${module}.lora_A.weight`,
-  b: `base_model.model.${module}.lora_B.weight`,
+  a: `base_model.model.${peftPath(module)}.lora_A.weight`,
+  b: `base_model.model.${peftPath(module)}.lora_B.weight`,
 });
 
 /** The last part of the module that a LoRA tensor belongs to: `q_proj`. */
@@ -67,6 +70,9 @@ export interface LoraModule {
   readonly rank: number;
   readonly scale: number;
 }
+
+/** The alpha that gives a module its scale as alpha / rank, without the last digits that a division and a product leave. */
+export const alphaOf = ({ scale, rank }: LoraModule): number => Number((scale * rank).toPrecision(15));
 
 /** PEFT matches a module whose path is the target or ends with ".target"; a pattern's key is a regular expression for that end. */
 const endsWith = (module: string, target: string): boolean => module === target || module.endsWith(`.${target}`);

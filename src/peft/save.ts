@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "../atomic.js";
 import { type WritableEncoding, writers } from "../model/encodings.js";
+import type { BoundFamily } from "../model/family.js";
 import type { OpenModel } from "../model/open.js";
 import { writeSafetensors } from "../model/safetensors.js";
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from "./adapter.js";
@@ -20,10 +21,10 @@ async function* encoded(values: ReturnType<Reader>, dtype: WritableEncoding): As
 /** The configuration of an adapter as PEFT writes it, keys sorted: equal adapters give equal bytes. */
 const peftConfig = (
   base: string,
-  { rank, alpha, layers, turned, task }: AdapterSettings,
+  { rank, alpha, layers, turned, task, patterns }: AdapterSettings,
   targets: readonly string[],
 ): Readonly<Record<string, unknown>> => ({
-  alpha_pattern: {},
+  alpha_pattern: patterns?.alpha ?? {},
   base_model_name_or_path: base,
   bias: "none",
   fan_in_fan_out: turned,
@@ -37,7 +38,7 @@ const peftConfig = (
   modules_to_save: null,
   peft_type: "LORA",
   r: rank,
-  rank_pattern: {},
+  rank_pattern: patterns?.rank ?? {},
   revision: null,
   target_modules: [...targets].sort(),
   task_type: task,
@@ -59,22 +60,34 @@ export interface AdapterSettings {
   /** The base keeps its linear weights [inputs, outputs]. */
   readonly turned: boolean;
   readonly task: "CAUSAL_LM" | "SEQ_CLS" | null;
+  /** Modules whose rank or alpha is another one, by their paths. */
+  readonly patterns?: {
+    readonly rank: Readonly<Record<string, number>>;
+    readonly alpha: Readonly<Record<string, number>>;
+  };
 }
+
+/** What PEFT must know of the model that an adapter is for. */
+export const adapterFacts = ({ parameters, reads }: BoundFamily) => ({
+  turned: parameters.some(({ turned }) => turned === true),
+  task: ({ next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const)[reads],
+});
 
 /** Writes a LoRA adapter in PEFT's layout. */
 export const saveAdapter = async (
   folder: string,
   model: OpenModel,
-  tensors: readonly Trainable[],
+  tensors: readonly Pick<Trainable, "name" | "shape">[],
   settings: AdapterSettings,
   read: Reader,
+  dtype: WritableEncoding = "F32",
 ): Promise<void> => {
   await folderFor(folder);
   const entries = tensors.map(({ name, shape }) => ({
     name,
     shape,
-    dtype: "F32" as const,
-    bytes: () => encoded(read(name), "F32"),
+    dtype,
+    bytes: () => encoded(read(name), dtype),
   }));
   await writeSafetensors(join(folder, ADAPTER_WEIGHTS), entries);
   const { targets } = settings;
