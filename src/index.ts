@@ -28,6 +28,7 @@ export { doctor } from "./api/doctor.js";
 export { evaluate } from "./api/evaluate.js";
 export { exportModel } from "./api/export.js";
 export { finetune } from "./api/finetune.js";
+export { generate } from "./api/generate.js";
 export { load, type Model } from "./api/load.js";
 export { merge } from "./api/merge.js";
 export { minimize } from "./api/minimize.js";

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { DECODING } from "../engine/decoding.js";
 import { type Engine, type EngineParts, startEngine } from "../engine/engine.js";
 import { buildForward, type Extent, type Forward } from "../engine/plan.js";
 import type { EnginePlan, Resident } from "../engine/protocol.js";
@@ -85,7 +86,8 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
     ...(training === undefined || method.cored === undefined ? {} : { cored: { ...method.cored, seed } }),
   };
   const graphs = Object.fromEntries(others.map((head) => [head, () => graphOf(head).graph]));
-  return { plan, graphs: { ...graphs, [first]: () => one.graph } };
+  const decoding = () => build({ decoding: true }).graph;
+  return { plan, graphs: { ...graphs, [first]: () => one.graph, [DECODING]: decoding } };
 };
 
 /** An engine for a model with a trainable set and, for training, an optimizer's program. */

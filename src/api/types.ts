@@ -1,3 +1,4 @@
+import type { Message } from "../data/task.js";
 import type { EstimatorName } from "../estimator/estimators.js";
 import type { FormatName } from "../export/formats.js";
 import type { Metric, MetricName } from "../objective/metrics.js";
@@ -255,6 +256,41 @@ export interface Prediction {
   readonly prediction: string | number | boolean;
   readonly scores: Readonly<Record<string, number>>;
 }
+
+export interface GenerateOptions extends RuntimeChoice {
+  /** A text to go on with, or a conversation to answer by the model's chat template: one of the two. */
+  readonly prompt?: string | undefined;
+  readonly messages?: readonly Message[] | undefined;
+  /** Default 256. */
+  readonly maxTokens?: number | undefined;
+  /** Logits are divided by it before a token is drawn. 0, the default where neither `topP` nor `topK` is given, takes the likeliest; else 1. */
+  readonly temperature?: number | undefined;
+  /** Draws from the fewest tokens whose probabilities come to this much. Default 1: from all. */
+  readonly topP?: number | undefined;
+  /** Draws from this many of the likeliest tokens. Default 0: from all. */
+  readonly topK?: number | undefined;
+  /** Default 0. */
+  readonly seed?: number | undefined;
+  /** Texts that end the generated one, and are no part of it. */
+  readonly stop?: readonly string[] | undefined;
+  /** Ends after the token in the making. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface GenerateResult {
+  readonly text: string;
+  /** An end token came, or a stop sequence; or the text is as long as it may be, or as the model's context; or the signal came. */
+  readonly reason: "end" | "stop" | "length" | "interrupted";
+  readonly tokens: number;
+  readonly promptTokens: number;
+  /** Until the first token, the model's loading left out, and from then on. */
+  readonly promptSeconds: number;
+  readonly seconds: number;
+}
+
+export type GenerateEvent =
+  /** Text that has become certain: no part of a character, and no beginning of a stop sequence. */
+  { readonly type: "text"; readonly text: string } | { readonly type: "done"; readonly result: GenerateResult };
 
 export interface MergeOptions {
   readonly adapter: string;

@@ -45,6 +45,7 @@ const number = (what: string, fits: (value: number) => boolean) =>
 const whole = (least: number) =>
   number(`a whole number of at least ${least}`, (value) => Number.isSafeInteger(value) && value >= least);
 const atLeastZero = number("a number of at least 0", (value) => value >= 0);
+const share = number("a number above 0 and at most 1", (value) => value > 0 && value <= 1);
 const aboveZero = number("a number above 0", (value) => value > 0);
 
 /** "a=1,b=2", words of them, or a mapping in a configuration file. */
@@ -67,6 +68,12 @@ const layers = text.transform((value, context): readonly [number, number] => {
   return z.NEVER;
 });
 
+/** Texts of their own, with \n for a line break. */
+const texts = z
+  .union([z.string(), z.array(z.string())], { error: "needs texts" })
+  .transform((value) => [value].flat().map((one) => one.replaceAll("\\n", "\n")))
+  .refine((all) => !all.includes(""), "needs texts of at least one character");
+
 const toggle = z.boolean({ error: "must be true or false" });
 
 const main = grouping("Model:");
@@ -74,6 +81,7 @@ const data = grouping("Data:");
 const method = grouping("Method:");
 const optimizing = grouping("Optimizer:");
 const training = grouping("Training:");
+const writing = grouping("Text:");
 const output = grouping("Output:");
 const machine = grouping("Machine:");
 
@@ -288,6 +296,26 @@ export const atStep = main(
   "rebuild the weights after this step (default: the step that the run kept)",
   whole(0).optional(),
 );
+/** What generated text goes on from, and how its tokens are drawn. */
+export const generationFlags = {
+  prompt: writing("--prompt <text>", "text to go on with", text),
+  chat: writing("--chat", "the prompt is what a user says, by the model's chat template", toggle.default(false)),
+  maxTokens: writing("--max-tokens <n>", "default: 256", whole(1).optional()),
+  temperature: writing(
+    "--temperature <t>",
+    "draws tokens, with logits divided by this; 0: the likeliest (default: 0, or 1 with --top-p or --top-k)",
+    atLeastZero.optional(),
+  ),
+  topP: writing(
+    "--top-p <p>",
+    "draws from the fewest tokens whose probabilities come to p (default: 1)",
+    share.optional(),
+  ),
+  topK: writing("--top-k <k>", "draws from the k likeliest tokens (default: 0, all)", whole(0).optional()),
+  seed: writing("--seed <s>", "of the draws (default: 0)", whole(0).optional()),
+  stop: writing("--stop <texts...>", "ends at any of these texts; \\n is a line break", texts.optional()),
+} as const;
+
 /** The optimizer to tell all about. */
 export const about = main(
   "[name]",

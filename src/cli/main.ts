@@ -6,6 +6,7 @@ import { doctor } from "./commands/doctor.js";
 import { evaluate } from "./commands/evaluate.js";
 import { exportCommand } from "./commands/export.js";
 import { finetune } from "./commands/finetune.js";
+import { generate } from "./commands/generate.js";
 import { lab } from "./commands/lab.js";
 import { merge } from "./commands/merge.js";
 import { optimizers } from "./commands/optimizers.js";
@@ -21,6 +22,7 @@ const commands = [
   finetune,
   evaluate,
   predict,
+  generate,
   merge,
   exportCommand,
   replay,

@@ -11,6 +11,8 @@ export interface Terminal {
   readonly columns: number;
   /** A line for people, on standard output; nothing with `--json`. */
   line(text?: string): void;
+  /** A piece of text on standard output, as it comes; nothing with `--json`. */
+  text(piece: string): void;
   /** A line for people on standard error, also with `--json`: what must not be missed. */
   warn(text: string): void;
   /** The line at the bottom, drawn over by the next one; on terminals only. Without an argument: taken away. */
@@ -69,6 +71,11 @@ export const createTerminal = ({
       if (quiet) return;
       clear();
       out.write(`${text}\n`);
+    },
+    text(piece) {
+      if (json) return;
+      clear();
+      out.write(piece);
     },
     warn(text) {
       clear();

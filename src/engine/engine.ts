@@ -76,19 +76,25 @@ export const startEngine = async (make: () => Promise<EngineParts>): Promise<Eng
   }
   const load = typed("load");
   const evaluate = typed("evaluate");
+  const decode = typed("decode");
   const loaded = new Set<string>();
+  const loadOnce = async (name: string): Promise<void> => {
+    if (loaded.has(name)) return;
+    const make = graphs[name];
+    if (make === undefined) throw new Error(`no graph ${name}`);
+    loaded.add(name);
+    await load({ name, graph: make() });
+  };
   return {
     missing: typed("missing"),
     prefetch: typed("prefetch"),
     async evaluate(request) {
-      for (const { graph: name } of request.runs) {
-        if (loaded.has(name)) continue;
-        const make = graphs[name];
-        if (make === undefined) throw new Error(`no graph ${name}`);
-        loaded.add(name);
-        await load({ name, graph: make() });
-      }
+      for (const { graph } of request.runs) await loadOnce(graph);
       return evaluate(request);
+    },
+    async decode(request) {
+      await loadOnce(request.graph);
+      return decode(request);
     },
     update: typed("update"),
     refresh: typed("refresh"),

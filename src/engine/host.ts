@@ -107,6 +107,10 @@ export const openHost = async (plan: EnginePlan): Promise<{ calls: Calls; close:
       }
       return outputs;
     },
+    async decode({ point, graph, feeds, past }) {
+      const logits = await sessions.decode(graph, weightsAt([point]), feeds, past);
+      return logits.slice();
+    },
     async update(call) {
       timed(() => trainables?.update(call));
     },

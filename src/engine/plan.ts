@@ -3,6 +3,7 @@ import { graphBuilder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import { encodeModel } from "../graph/onnx.js";
 import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
+import { remembering } from "../model/decoding.js";
 import { type BoundFamily, blocks, type Parameter } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
@@ -30,11 +31,13 @@ export const OUTPUT = "output";
 /** The input of a graph that starts in the middle: hidden states, [T, width]. */
 export const HIDDEN = "hidden";
 
-/** What of a model a graph computes: everything up to the head; or the blocks before `end`; or those from `start` on and the head. */
+/** What of a model a graph computes: the blocks from `start` on and the head; or those before `end`; or one row, token after token. */
 export type Extent =
   | { readonly head: Head; readonly start: number }
   /** Its output is the hidden states that enter block `end`. */
-  | { readonly end: number };
+  | { readonly end: number }
+  /** Every logit; keys and values of the tokens before are inputs, those of all tokens outputs (`model/decoding.ts`). */
+  | { readonly decoding: true };
 
 /** What the graph of a model with a trainable set is, and which tensors the engine must hold for it. */
 export interface Forward {
@@ -173,8 +176,10 @@ export const buildForward = (options: {
       part(`${name}.blocks`, file, "uint8", [outputs, count, 4 * bits], matrix.blocks),
       part(`${name}.scales`, file, "float32", [outputs, count], matrix.scales),
     ];
-    // fp32 activations: with 8-bit ones the loss differences of zeroth-order steps drown in rounding.
-    const attributes = { K: inputs, N: outputs, bits, block_size: BLOCK, accuracy_level: 1 };
+    // fp32 activations: with 8-bit ones the loss differences of zeroth-order steps drown in rounding. No losses come of decoding, and the runtime would
+    // widen 8-bit matrices anew for every token.
+    const accuracy = bits === 8 && "decoding" in extent ? 4 : 1;
+    const attributes = { K: inputs, N: outputs, bits, block_size: BLOCK, accuracy_level: accuracy };
     if (minima === undefined || zeros === undefined) return g.op("MatMulNBits", operands, attributes, module);
     // scale·q alone, zero at 0; the minima multiply the sums over blocks, which is exact and small.
     const zero = part(`${name}.zeros`, file, "uint8", [outputs, Math.ceil((count * bits) / 8)], zeros);
@@ -192,11 +197,11 @@ export const buildForward = (options: {
     return method.attach?.(g, module, x, base, trainable) ?? base;
   };
 
-  const parts = { g, weight, rows, project, linear };
+  const parts = { g, weight, rows, project, linear, ...("decoding" in extent ? { remember: remembering(g) } : {}) };
   const pieces = family.pieces(parts);
   if ("end" in extent) g.output(blocks(pieces, pieces.embed(), 0, extent.end), OUTPUT);
   else {
-    const { head, start } = extent;
+    const { head, start } = "decoding" in extent ? ({ head: "logits", start: 0 } as const) : extent;
     const x = start === 0 ? pieces.embed() : g.input(HIDDEN, "float32", ["T", family.width]);
     const hidden = pieces.last(blocks(pieces, x, start, family.layers));
     g.output(headOutput(parts, head, hidden, family.head), OUTPUT);

@@ -98,6 +98,15 @@ export interface Run {
   readonly rows?: readonly RunRow[];
 }
 
+/** A row's next tokens. */
+export interface DecodeCall {
+  readonly point: Point;
+  readonly graph: string;
+  readonly feeds: Run["feeds"];
+  /** How many tokens of the row have been run before, at the same point; 0 for a new row. */
+  readonly past: number;
+}
+
 /** What a replay applies, step after step: the points a step visited and the updates it made. */
 export type Move = { readonly visit: readonly Point[] } | UpdateCall | { readonly refresh: number };
 
@@ -125,6 +134,11 @@ export interface Calls {
   prefetch(runs: readonly Run[]): Promise<void>;
   /** The output of every run at every point: [points][runs]. */
   evaluate(request: { points: readonly Point[]; runs: readonly Run[] }): Promise<readonly (readonly Float32Array[])[]>;
+  /**
+   * The logits after a row's next tokens, [vocabulary], at a point; what the row's earlier tokens need not be computed again for is kept.
+   * One row at a time.
+   */
+  decode(request: DecodeCall): Promise<Float32Array>;
   update(request: UpdateCall): Promise<void>;
   /** At a refresh of a low-rank subspace: folds the core into the weights and draws other factors. */
   refresh(step: number): Promise<void>;

@@ -1,6 +1,7 @@
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { messageOf, ZerothError } from "../errors.js";
 import { floatsOf, type Slab } from "../kernels/arena.js";
+import { type Caches, cachesAfter, noCaches } from "./decoding.js";
 import { OUTPUT } from "./plan.js";
 import type { EnginePlan, Feed } from "./protocol.js";
 
@@ -22,6 +23,13 @@ export interface Sessions {
   load(name: string, graph: Uint8Array): Promise<void>;
   /** @param weights tensors in memory, by the name of their input; several copies of one lie end to end */
   run(graph: string, weights: ReadonlyMap<string, Slab>, feeds: Readonly<Record<string, Feed>>): Promise<Float32Array>;
+  /** Runs a decoding graph after the `past` tokens that it has run before, or on a new row. */
+  decode(
+    graph: string,
+    weights: ReadonlyMap<string, Slab>,
+    feeds: Readonly<Record<string, Feed>>,
+    past: number,
+  ): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
@@ -44,25 +52,46 @@ export const openSessions = (plan: EnginePlan): Sessions => {
     tensors.set(name, tensor);
     return tensor;
   };
+  const sessionOf = (graph: string): InferenceSession => {
+    const session = sessions.get(graph);
+    if (session === undefined) throw new Error(`no graph ${graph}`);
+    return session;
+  };
+  /** Graphs over the same weights read different ones of them, and of the feeds. */
+  const inputsOf = (
+    { inputNames }: InferenceSession,
+    weights: ReadonlyMap<string, Slab>,
+    feeds: Readonly<Record<string, Feed>>,
+  ): Record<string, Tensor> =>
+    Object.fromEntries(
+      inputNames.flatMap((name): [string, Tensor][] => {
+        const slab = weights.get(name);
+        const feed = feeds[name];
+        if (slab !== undefined) return [[name, tensorOf(name, slab)]];
+        return feed === undefined ? [] : [[name, new Tensor(feed.data, feed.dims)]];
+      }),
+    );
+  const outputOf = (graph: string, outputs: InferenceSession.ReturnType): Float32Array => {
+    const data = outputs[OUTPUT]?.data;
+    if (!(data instanceof Float32Array)) throw new Error(`the output of the graph ${graph} is not float32`);
+    return data;
+  };
+  let caches: Caches = { tokens: 0, inputs: {} };
   return {
     async load(name, graph) {
       sessions.set(name, await open(graph, plan));
     },
     async run(graph, weights, feeds) {
-      const session = sessions.get(graph);
-      if (session === undefined) throw new Error(`no graph ${graph}`);
-      const inputs: Record<string, Tensor> = {};
-      // Graphs over the same weights read different ones of them, and of the feeds.
-      for (const name of session.inputNames) {
-        const slab = weights.get(name);
-        const feed = feeds[name];
-        if (slab !== undefined) inputs[name] = tensorOf(name, slab);
-        else if (feed !== undefined) inputs[name] = new Tensor(feed.data, feed.dims);
-      }
-      const outputs = await session.run(inputs, [OUTPUT]);
-      const data = outputs[OUTPUT]?.data;
-      if (!(data instanceof Float32Array)) throw new Error(`the output of the graph ${graph} is not float32`);
-      return data;
+      const session = sessionOf(graph);
+      return outputOf(graph, await session.run(inputsOf(session, weights, feeds), [OUTPUT]));
+    },
+    async decode(graph, weights, feeds, past) {
+      const session = sessionOf(graph);
+      if (past === 0) caches = noCaches(session);
+      if (past !== caches.tokens) throw new Error(`after ${past} tokens, but ${caches.tokens} are remembered`);
+      const outputs = await session.run({ ...inputsOf(session, weights, feeds), ...caches.inputs });
+      caches = cachesAfter(outputs, past + (feeds.ids?.data.length ?? 0));
+      return outputOf(graph, outputs);
     },
     async close() {
       for (const session of sessions.values()) await session.release().catch(() => undefined);

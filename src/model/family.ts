@@ -1,5 +1,6 @@
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
+import type { Remember } from "./decoding.js";
 
 /** A tensor of a model, by the name that its safetensors file has for it. */
 export interface Parameter {
@@ -23,6 +24,8 @@ export interface Parts {
   project(name: string, x: Value, bias?: string): Value;
   /** The linear layer at a module path applied to x [T, inputs]; adds its bias if the model has one. */
   linear(module: string, x: Value): Value;
+  /** Present in a graph that goes on with a row: attention sees what is remembered of the tokens before. */
+  readonly remember?: Remember;
 }
 
 /** The graph of an architecture in pieces, so that it can be cut between two blocks. Each piece adds the graph inputs that it reads. */

@@ -12,6 +12,7 @@ import type { TensorSource } from "./weights.js";
 const CONFIG = "config.json";
 const TOKENIZER = "tokenizer.json";
 const TOKENIZER_CONFIG = "tokenizer_config.json";
+const GENERATION_CONFIG = "generation_config.json";
 const CHAT_TEMPLATE = "chat_template.jinja";
 const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
@@ -23,7 +24,7 @@ const SIDECARS = [
   "special_tokens_map.json",
   "added_tokens.json",
   CHAT_TEMPLATE,
-  "generation_config.json",
+  GENERATION_CONFIG,
 ];
 
 const python = (code: string, folder: string): string => `python -c "import sys; ${code}" ${JSON.stringify(folder)}`;
@@ -107,6 +108,12 @@ export const readFolderConfig = (folder: string): { config: Json; configFile: st
   return existsSync(configFile) ? { config: readJson(configFile), configFile } : undefined;
 };
 
+/** What a model folder says of generation; nothing where it says nothing. */
+export const readFolderGeneration = (folder: string): Json => {
+  const file = join(folder, GENERATION_CONFIG);
+  return existsSync(file) ? readJson(file) : {};
+};
+
 /** The tokenizer of a model folder, if it has one. */
 export const readFolderTokenizer = (folder: string): TokenizerFiles | undefined => {
   const file = join(folder, TOKENIZER);
@@ -144,6 +151,7 @@ export const openFolder = (folder: string, origin: OpenModel["origin"]): OpenMod
   return {
     origin,
     ...found,
+    generation: readFolderGeneration(folder),
     weights,
     files,
     tokenizer: makeTokenizer(tokenizer),

@@ -1,6 +1,6 @@
 import { ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
-import { folderSidecars, readFolderConfig, readFolderTokenizer } from "./folder.js";
+import { folderSidecars, readFolderConfig, readFolderGeneration, readFolderTokenizer } from "./folder.js";
 import { type GgufMetadata, readGguf } from "./gguf.js";
 import { ggufNames, hubName } from "./gguf-names.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
@@ -156,6 +156,7 @@ export const openGguf = (path: string, origin: OpenModel["origin"], folder?: str
   return {
     origin,
     ...((folder === undefined ? undefined : readFolderConfig(folder)) ?? { config: made, configFile: path }),
+    generation: folder === undefined ? {} : readFolderGeneration(folder),
     weights,
     files: [...new Set([...weights.values()].map(({ file }) => file))],
     tokenizer: makeTokenizer(tokenizer),

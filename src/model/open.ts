@@ -26,6 +26,8 @@ export interface OpenModel {
   readonly configFile: string;
   /** By Hugging Face's names. */
   readonly weights: ReadonlyMap<string, TensorSource>;
+  /** As `generation_config.json` has it; empty where there is none. */
+  readonly generation: Json;
   /** Weight files, real paths; shards in the order of their names. */
   readonly files: readonly string[];
   readonly tokenizer: Tokenizer;

@@ -19,6 +19,8 @@ export interface Tokenizer {
   token(id: number): string;
   /** The token that hides another; absent where the model has none. */
   readonly mask: { readonly text: string; readonly id: number } | undefined;
+  /** The token that ends a text; absent where the tokenizer names none. */
+  readonly end: number | undefined;
   /** The conversation as text by the model's chat template; absent where the model has none. */
   readonly chat: ((messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean }) => string) | undefined;
 }
@@ -73,8 +75,9 @@ const chatOf = ({ chatTemplate, config, from }: TokenizerFiles): Tokenizer["chat
 export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
   const fault = "the tokenizer cannot be used";
   const inner = blaming(files.from, fault, () => new HubTokenizer(files.tokenizer, files.config));
+  const idOf = (text: string): number | undefined => (text === "" ? undefined : inner.token_to_id(text));
   const maskText = special(files.config, "mask_token");
-  const maskId = maskText === "" ? undefined : inner.token_to_id(maskText);
+  const maskId = idOf(maskText);
   return {
     encode: (text, { special: add } = { special: false }) =>
       // Some tokenizers put a word boundary before nothing, too.
@@ -91,6 +94,7 @@ export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
       }),
     token: (id) => inner.id_to_token(id) ?? `<${id}>`,
     mask: maskId === undefined ? undefined : { text: maskText, id: maskId },
+    end: idOf(special(files.config, "eos_token")),
     chat: chatOf(files),
   };
 };

@@ -1,7 +1,7 @@
 import { philox4x32 } from "./philox.js";
 
 /** Independent sources of randomness under one seed; the number is part of every journal's meaning. */
-const streams = { noise: 0, mask: 1, layers: 2, factor: 3, data: 4, init: 5 } as const;
+const streams = { noise: 0, mask: 1, layers: 2, factor: 3, data: 4, init: 5, sample: 6 } as const;
 
 export type Stream = keyof typeof streams;
 

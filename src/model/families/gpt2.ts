@@ -71,7 +71,7 @@ const piecesOf = (config: Config, names: Names, file: string, parts: Parts): Pie
   const { g, rows, linear: apply } = parts;
   const hidden = config.n_embd;
   const heads = headsOf({ hidden_size: hidden, num_attention_heads: config.n_head }, file);
-  const sight = sights(g);
+  const sight = sights(parts);
   const act: ActivationName = config.activation_function;
   const norm = (x: Value, name: string) => layerNorm(parts, x, name, { epsilon: config.layer_norm_epsilon });
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(heads.headSize)), [1]);

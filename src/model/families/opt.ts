@@ -79,7 +79,7 @@ const piecesOf = (config: Config, file: string, parts: Parts): Pieces => {
   const { projects, hasLastNorm } = facts(config);
   const { do_layer_norm_before: before } = config;
   const heads = headsOf({ hidden_size: config.hidden_size, num_attention_heads: config.num_attention_heads }, file);
-  const sight = sights(g);
+  const sight = sights(parts);
   const norm = (x: Value, name: string) => layerNorm(parts, x, name, { epsilon: EPSILON });
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(heads.headSize)), [1]);
   const attend = (x: Value, at: string): Value => {

@@ -84,7 +84,7 @@ const blockParameters = (plan: DecoderPlan, layer: number): readonly Parameter[]
 const piecesOf = (plan: DecoderPlan, parts: Parts): Pieces => {
   const { g, rows, linear: apply } = parts;
   const { heads, keyHeads, headSize, inner, fused = false, headNorms = false, embeddingScale = 1 } = plan;
-  const sight = sights(g);
+  const sight = sights(parts);
   const turnings = new Map<string, { cos: Value; sin: Value }>();
   const turning = (name: string) => {
     const width = (plan.rotary[name]?.elements ?? 0) / 2;

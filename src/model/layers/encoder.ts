@@ -81,7 +81,7 @@ const piecesOf = (plan: EncoderPlan, parts: Parts): Pieces => {
   const { g, rows, linear: apply } = parts;
   const { root, activation, head } = plan;
   const embeddings = embeddingsOf(plan);
-  const sight = sights(g);
+  const sight = sights(parts);
   const norm = (x: Value, name: string) => layerNorm(parts, x, name, plan);
   const scale = g.constant(Float32Array.of(1 / Math.sqrt(plan.headSize)), [1]);
   const attend = (x: Value, at: string): Value => {
