@@ -26,6 +26,8 @@ export interface Parts {
   linear(module: string, x: Value): Value;
   /** Present in a graph that goes on with a row: attention sees what is remembered of the tokens before. */
   readonly remember?: Remember;
+  /** How many rows of equal length the tokens are of, int64 [1], in such a graph; absent where it goes on with one. */
+  readonly batch?: Value;
 }
 
 /** The graph of an architecture in pieces, so that it can be cut between two blocks. Each piece adds the graph inputs that it reads. */

@@ -1,6 +1,7 @@
 import type { Builder } from "../../graph/builder.js";
 import type { Dim, Value } from "../../graph/ir.js";
 import { KEPT, type Remember } from "../decoding.js";
+import type { Parts } from "../family.js";
 
 /** Heads of a layer: `heads` query heads in groups that share one of `keyHeads` keys and values, each of `headSize` elements. */
 export interface Heads {
@@ -19,10 +20,14 @@ interface Bins {
  * Which tokens see which, by an additive mask: within bins of a pack's tokens (`batch/mask.ts`); or one row's next tokens, which see
  * what is remembered of those before them (`engine/decoding.ts`).
  */
-export type Sight = { readonly mask: Value } & ({ readonly bins: Bins } | { readonly remember: Remember });
+export type Sight = { readonly mask: Value } & (
+  | { readonly bins: Bins }
+  /** Of several rows where `batch` says how many. */
+  | { readonly remember: Remember; readonly batch?: Value | undefined }
+);
 
 /** The graph inputs of attention, each added when it is first asked for; masks by their names. */
-export const sights = ({ g, remember }: { g: Builder; remember?: Remember }): ((mask: string) => Sight) => {
+export const sights = ({ g, remember, batch }: Pick<Parts, "g" | "remember" | "batch">): ((mask: string) => Sight) => {
   let bins: Bins | undefined;
   const masks = new Map<string, Value>();
   const maskOf = (name: string, shape: readonly Dim[]): Value => {
@@ -31,7 +36,7 @@ export const sights = ({ g, remember }: { g: Builder; remember?: Remember }): ((
     return mask;
   };
   return (name) => {
-    if (remember !== undefined) return { remember, mask: maskOf(name, [1, 1, 1, "T", KEPT]) };
+    if (remember !== undefined) return { remember, batch, mask: maskOf(name, [1, 1, 1, "T", KEPT]) };
     bins ??= { slots: g.input("slots", "int32", ["B", "L"]), back: g.input("back", "int32", ["T"]) };
     return { bins, mask: maskOf(name, ["B", 1, 1, "L", "L"]) };
   };
@@ -68,11 +73,17 @@ export const attention = (
   name: string,
   { cap }: { readonly cap?: number | undefined } = {},
 ): Value => {
+  /** A row's tokens by themselves. */
+  const rows = (x: Value, dims: readonly number[]): Value => {
+    const { batch = undefined } = "bins" in sight ? {} : sight;
+    if (batch === undefined) return g.reshape(x, [1, -1, ...dims]);
+    return g.op("Reshape", [x, g.op("Concat", [batch, g.constant([-1, ...dims])], { axis: 0 })]);
+  };
   /** [B, L, keyHeads, group, size]; a row is one bin of all its tokens. */
   const binned = (x: Value, group: number): Value =>
     "bins" in sight
       ? g.reshape(g.op("Gather", [x, sight.bins.slots]), [0, 0, keyHeads, group, headSize])
-      : g.reshape(x, [1, -1, keyHeads, group, headSize]);
+      : rows(x, [keyHeads, group, headSize]);
   /** Keys [B, keyHeads, 1, size, L] and values [B, keyHeads, 1, L, size]; L counts what is remembered too. */
   const seen = (): readonly [keys: Value, values: Value] => {
     if ("bins" in sight)
@@ -81,7 +92,7 @@ export const attention = (
         g.op("Transpose", [binned(v, 1)], { perm: [0, 2, 3, 1, 4] }),
       ];
     const byHead = (x: Value): Value =>
-      g.op("Transpose", [g.reshape(x, [1, -1, keyHeads, headSize])], { perm: [0, 2, 1, 3] });
+      g.op("Transpose", [rows(x, [keyHeads, headSize])], { perm: [0, 2, 1, 3] });
     const all = sight.remember({ keys: byHead(k), values: byHead(v) });
     const grouped = (x: Value): Value => g.reshape(x, [0, 0, 1, -1, headSize]);
     return [g.op("Transpose", [grouped(all.keys)], { perm: [0, 1, 2, 4, 3] }), grouped(all.values)];
