@@ -29,6 +29,7 @@ export {
 } from "./api/choices.js";
 export { doctor } from "./api/doctor.js";
 export { evaluate } from "./api/evaluate.js";
+export { exportModel } from "./api/export.js";
 export { finetune } from "./api/finetune.js";
 export { generate } from "./api/generate.js";
 export { load, type Model } from "./api/load.js";

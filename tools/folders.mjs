@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 const order = [
   ["random", "kernels", "graph", "model", "perturbation", "peft", "data", "batch", "objective"],
-  ["estimator", "optimizer", "engine", "generate", "train", "api", "lab", "index.ts"],
+  ["estimator", "optimizer", "engine", "generate", "train", "export", "api", "lab", "index.ts"],
 ].flat();
 /** Modules at the top of src/ that every folder may use. */
 const common = ["atomic.ts", "errors.ts", "one-line.ts", "svg.ts", "worker-url.ts"];

@@ -1,3 +1,4 @@
+import { formatNames } from "../export/formats.js";
 import { describeOptimizer, type OptimizerDescription } from "../optimizer/describe.js";
 import type { OptimizerName, optimizers as optimizerTable } from "../optimizer/optimizers.js";
 import type { PeftMethod } from "../peft/define.js";
@@ -20,6 +21,7 @@ export const choices = {
   sweep: shape.sweep.options,
   objective: shape.objective.options,
   schedule: shape.schedule.options,
+  exportFormat: formatNames,
 } as const;
 
 /** A method of the table, for people. */

@@ -11,7 +11,7 @@ import { blockMatrices } from "../model/blocks.js";
 import type { Head } from "../model/heads.js";
 import { fingerprint } from "../model/open.js";
 import type { TensorSource } from "../model/weights.js";
-import { ADAPTER_CONFIG, readAdapter } from "../peft/adapter.js";
+import { isAdapter, readAdapter } from "../peft/adapter.js";
 import type { Method } from "../peft/method.js";
 import { load, type Model } from "./load.js";
 import type { Training } from "./training.js";
@@ -126,7 +126,7 @@ export const openAdapted = async (
 ): Promise<{ model: Model; engine: Engine }> => {
   const runtime = { threads, device, quantize };
   if (adapter === undefined) return { model, engine: await openEngine(model, { method: plain, ...runtime }) };
-  if (!existsSync(join(adapter, ADAPTER_CONFIG)) && existsSync(join(adapter, "config.json"))) {
+  if (!isAdapter(adapter) && existsSync(join(adapter, "config.json"))) {
     const tuned = await load(adapter);
     return { model: tuned, engine: await openEngine(tuned, { method: plain, ...runtime }) };
   }

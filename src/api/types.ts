@@ -1,5 +1,6 @@
 import type { Message } from "../data/task.js";
 import type { EstimatorName } from "../estimator/estimators.js";
+import type { FormatName } from "../export/formats.js";
 import type { Metric, MetricName } from "../objective/metrics.js";
 import type { OptimizerName } from "../optimizer/optimizers.js";
 import type { MethodName, MethodOptionsOf } from "../peft/methods.js";
@@ -284,6 +285,26 @@ export interface MergeOptions {
 
 export interface MergeResult {
   readonly out: string;
+  readonly tensors: number;
+  /** Of the weights that the adapter changes, the fraction still changed after rounding to `dtype`. */
+  readonly survivingChanges: number;
+}
+
+export interface ExportOptions {
+  readonly format: FormatName;
+  /** A file for gguf, a folder that is empty or not there yet for the others. */
+  readonly out: string;
+  /** Default: the model as it is. */
+  readonly adapter?: string | undefined;
+  /** The adapter by itself, for a program that has the model already (gguf). Default false. */
+  readonly adapterOnly?: boolean | undefined;
+  /** Default float32. */
+  readonly dtype?: "float32" | "float16" | "bfloat16" | undefined;
+}
+
+export interface ExportResult {
+  readonly out: string;
+  readonly format: ExportOptions["format"];
   readonly tensors: number;
   /** Of the weights that the adapter changes, the fraction still changed after rounding to `dtype`. */
   readonly survivingChanges: number;

@@ -362,6 +362,16 @@ export const dtype = output(
   "float32, float16 or bfloat16 (default: float32)",
   choice(["float32", "float16", "bfloat16"]).optional(),
 );
+/** What `export` is asked for. */
+export const exportFlags = {
+  format: output("--format <name>", or(choices.exportFormat), choice(choices.exportFormat)),
+  out: output("--out <path>", "file to write for gguf, folder for the others", text),
+  adapterOnly: output(
+    "--adapter-only",
+    "the adapter by itself, for a llama.cpp that has the model already",
+    toggle.default(false),
+  ),
+} as const;
 export const optional = <S extends z.ZodType>({ schema, ...flag }: Flag<S>): Flag<z.ZodOptional<S>> => ({
   ...flag,
   schema: schema.optional(),

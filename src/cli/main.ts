@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { messageOf, ZerothError } from "../errors.js";
 import { doctor } from "./commands/doctor.js";
 import { evaluate } from "./commands/evaluate.js";
+import { exportCommand } from "./commands/export.js";
 import { finetune } from "./commands/finetune.js";
 import { generate } from "./commands/generate.js";
 import { lab } from "./commands/lab.js";
@@ -15,7 +16,20 @@ import { quickstart } from "./commands/quickstart.js";
 import { replay } from "./commands/replay.js";
 import { onInterrupt } from "./interrupt.js";
 
-const commands = [quickstart, doctor, finetune, evaluate, predict, generate, merge, replay, preview, optimizers, lab];
+const commands = [
+  quickstart,
+  doctor,
+  finetune,
+  evaluate,
+  predict,
+  generate,
+  merge,
+  exportCommand,
+  replay,
+  preview,
+  optimizers,
+  lab,
+];
 
 export const exitCodes = { done: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 

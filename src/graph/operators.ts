@@ -1,5 +1,5 @@
 import { dimOf, isOne, productOf, quotient, sumOf } from "./dims.js";
-import type { Attribute, Dim, Dtype } from "./ir.js";
+import { type Attribute, type Dim, type Dtype, dtypes } from "./ir.js";
 
 /** What is known of an input while a graph is built. */
 export interface Typed {
@@ -95,6 +95,12 @@ const smooth: Operator = {
   },
 };
 
+/** Two tensors of one type to yes or no. */
+const comparison: Operator = {
+  ...elementwise,
+  infer: (inputs, attributes) => ({ ...elementwise.infer(inputs, attributes), dtype: "bool" }),
+};
+
 const norm = (inputs: Operator["inputs"]): Operator => ({
   domain: "",
   inputs,
@@ -144,6 +150,49 @@ export const operators: Readonly<Record<string, Operator>> = {
   Relu: smooth,
   Identity: unary,
   LogSoftmax: smooth,
+  And: elementwise,
+  Less: comparison,
+  GreaterOrEqual: comparison,
+  /** The first where the condition holds, the second elsewhere. */
+  Where: {
+    domain: "",
+    inputs: some(3),
+    infer(inputs) {
+      const [condition, a, b] = [need(inputs, 0), need(inputs, 1), need(inputs, 2)];
+      oneOf(["bool"], condition);
+      return { dtype: sameType([a, b]), shape: broadcast(broadcast(condition.shape, a.shape), b.shape) };
+    },
+  },
+  Cast: {
+    domain: "",
+    inputs: some(1),
+    infer(inputs, attributes) {
+      const to = number(attributes, "to", 0);
+      const found = Object.entries(dtypes).find(([, code]) => code === to);
+      if (found === undefined) throw new Error(`no type ${to}`);
+      return { dtype: found[0] as Dtype, shape: need(inputs, 0).shape };
+    },
+  },
+  /** Sizes `start` to `end` of a tensor, as numbers. */
+  Shape: {
+    domain: "",
+    inputs: some(1),
+    infer(inputs, attributes) {
+      const { shape } = need(inputs, 0);
+      const values = shape.slice(number(attributes, "start", 0), number(attributes, "end", shape.length));
+      return { dtype: "int64", shape: [values.length], values };
+    },
+  },
+  /** From the first up to the second (exclusive), by the third, all of one element: how many that is, is not known. */
+  Range: {
+    domain: "",
+    inputs: some(3),
+    infer(inputs) {
+      const scalar = inputs.find(({ shape }) => shape.length > 0);
+      if (scalar !== undefined) throw new Error(`a tensor of ${show(scalar.shape)}, not one number`);
+      return { dtype: sameType(inputs), shape: ["range"] };
+    },
+  },
   Softmax: {
     ...smooth,
     infer(inputs, attributes) {

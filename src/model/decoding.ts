@@ -1,6 +1,6 @@
 import type { Builder } from "../graph/builder.js";
 import { sumOf } from "../graph/dims.js";
-import type { Value } from "../graph/ir.js";
+import type { Dim, Value } from "../graph/ir.js";
 
 /** Keys and values of one block's attention, [1, keyHeads, tokens, size] each. */
 export interface KeysAndValues {
@@ -13,7 +13,8 @@ export type Remember = (fresh: KeysAndValues) => KeysAndValues;
 
 /** What graphs call the number of earlier tokens, and of all of them. */
 const PAST = "past";
-export const KEPT = sumOf([PAST, "T"]);
+export const keptAfter = (tokens: Dim): Dim => sumOf([PAST, tokens]);
+export const KEPT = keptAfter("T");
 
 /* Names of caches, as the hub's exported graphs have them: `past_key_values.0.key` goes in, and comes out longer as `present.0.key`. */
 const INPUT = "past_key_values.";

@@ -178,3 +178,10 @@ export const writers = {
 } satisfies Partial<Readonly<Record<Encoding, (data: Float32Array) => Uint8Array>>>;
 
 export type WritableEncoding = keyof typeof writers;
+
+/** As `config.json` names them. */
+export const dtypeEncodings = {
+  float32: "F32",
+  float16: "F16",
+  bfloat16: "BF16",
+} as const satisfies Readonly<Record<string, WritableEncoding>>;

@@ -31,6 +31,8 @@ export interface Parts {
   linear(module: string, x: Value): Value;
   /** Present in a graph that goes on with a row: attention sees what is remembered of the tokens before. */
   readonly remember?: Remember;
+  /** How many rows of equal length the tokens are of, int64 [1], in such a graph; absent where it goes on with one. */
+  readonly batch?: Value;
   /** Puts virtual tokens among the embeddings of a sequence's tokens [T, width]. */
   virtual?(embedded: Value): Value;
   /**

@@ -155,6 +155,7 @@ export const openFolder = (folder: string, origin: OpenModel["origin"]): OpenMod
     weights,
     files,
     tokenizer: makeTokenizer(tokenizer),
+    tokenizerFiles: tokenizer,
     sidecars: () => folderSidecars(folder),
   };
 };

@@ -2,6 +2,7 @@ import { ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
 import { folderSidecars, readFolderConfig, readFolderGeneration, readFolderTokenizer } from "./folder.js";
 import { type GgufMetadata, readGguf } from "./gguf.js";
+import { ggufNames, hubName } from "./gguf-names.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import type { Json } from "./json.js";
 import type { OpenModel, Sidecar } from "./open.js";
@@ -10,33 +11,11 @@ import { readTensorSync, type TensorSource } from "./weights.js";
 
 /* llama.cpp's names and metadata in Hugging Face's terms. */
 
-/** llama.cpp's names within a block, and Hugging Face's. */
-const blockNames: Readonly<Record<string, string>> = {
-  attn_norm: "input_layernorm",
-  attn_q: "self_attn.q_proj",
-  attn_k: "self_attn.k_proj",
-  attn_v: "self_attn.v_proj",
-  attn_output: "self_attn.o_proj",
-  ffn_norm: "post_attention_layernorm",
-  ffn_gate: "mlp.gate_proj",
-  ffn_up: "mlp.up_proj",
-  ffn_down: "mlp.down_proj",
-};
-const EMBEDDING = "model.embed_tokens.weight";
-const HEAD = "lm_head.weight";
-const outerNames: Readonly<Record<string, string>> = {
-  "token_embd.weight": EMBEDDING,
-  "output_norm.weight": "model.norm.weight",
-  "output.weight": HEAD,
-};
 /** Divisors of the rotary frequencies; the rest of the model is told of them by its configuration. */
-const ROTARY_FACTORS = "rope_freqs.weight";
+export const ROTARY_FACTORS = "rope_freqs.weight";
 
-const hubName = (name: string, path: string): string => {
-  const [, layer, part = "", kind] = /^blk\.(\d+)\.(\w+)\.(weight|bias)$/.exec(name) ?? [];
-  const inner = blockNames[part];
-  const found =
-    layer === undefined || inner === undefined ? outerNames[name] : `model.layers.${layer}.${inner}.${kind}`;
+const nameOf = (name: string, path: string): string => {
+  const found = hubName(ggufNames.llama, name);
   if (found === undefined)
     throw new ZerothError(`${path} has a tensor ${oneLine(name)}, which no plain Llama model has: not supported.`);
   return found;
@@ -167,7 +146,7 @@ export const openGguf = (path: string, origin: OpenModel["origin"], folder?: str
     tensors
       .filter(({ name }) => name !== ROTARY_FACTORS)
       .map((tensor): [string, TensorSource] => {
-        const name = hubName(tensor.name, path);
+        const name = nameOf(tensor.name, path);
         const heads = permuted[/\.(q_proj|k_proj)\.(weight|bias)$/.exec(name)?.[1] ?? ""];
         return [name, { ...tensor, name, ...(typeof heads === "number" ? { permutedHeads: heads } : {}) }];
       }),
@@ -181,6 +160,7 @@ export const openGguf = (path: string, origin: OpenModel["origin"], folder?: str
     weights,
     files: [...new Set([...weights.values()].map(({ file }) => file))],
     tokenizer: makeTokenizer(tokenizer),
+    tokenizerFiles: tokenizer,
     sidecars: () =>
       beside === undefined || folder === undefined ? tokenizerSidecars(tokenizer) : folderSidecars(folder),
   };

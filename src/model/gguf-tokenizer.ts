@@ -6,13 +6,10 @@ import type { TokenizerFiles } from "./tokenizer.js";
 /* A `tokenizer.json` made from what llama.cpp keeps in a GGUF's metadata. */
 
 /** llama.cpp's token types. */
-const NORMAL = 1;
-const UNKNOWN = 2;
-const CONTROL = 3;
-const USER_DEFINED = 4;
+export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
 /** How text becomes words before byte-level BPE merges within them. */
-interface PreTokenizer {
+export interface PreTokenizer {
   readonly steps: readonly Json[];
   readonly normalizer?: Json;
   /** A word that is a token stays whole, whatever the merges say. */
@@ -48,7 +45,7 @@ const tekken = split(
 const llama3: PreTokenizer = { steps: [cl100k("\\p{N}{1,3}")], ignoreMerges: true, addBos: true };
 
 /** By llama.cpp's name (`tokenizer.ggml.pre`), as each model's own `tokenizer.json` has it. */
-const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
+export const preTokenizers = {
   default: { steps: [gpt2] },
   "gpt-2": { steps: [gpt2] },
   smollm: { steps: [digitwise, gpt2] },
@@ -61,7 +58,9 @@ const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
   "smaug-bpe": { steps: [cl100k("\\p{N}{1,3}")] },
   qwen2: { steps: [cl100k("\\p{N}")], normalizer: { type: "NFC" } },
   tekken: { steps: [tekken], ignoreMerges: true, addBos: true },
-};
+} as const satisfies Readonly<Record<string, PreTokenizer>>;
+type PreName = keyof typeof preTokenizers;
+const isPreName = (name: string): name is PreName => Object.hasOwn(preTokenizers, name);
 
 interface Vocabulary {
   readonly tokens: readonly string[];
@@ -94,7 +93,7 @@ const bpeModel = { type: "BPE", dropout: null, continuing_subword_prefix: null, 
 /** Byte-level BPE. */
 const byteLevelBpe = (metadata: GgufMetadata, { tokens }: Vocabulary, path: string): Kind => {
   const name = String(metadata.get("tokenizer.ggml.pre") ?? "default");
-  const pre = Object.hasOwn(preTokenizers, name) ? preTokenizers[name] : undefined;
+  const pre: PreTokenizer | undefined = isPreName(name) ? preTokenizers[name] : undefined;
   const merges = texts(metadata, "tokenizer.ggml.merges");
   if (pre === undefined || merges === undefined) {
     const fault =
@@ -129,7 +128,7 @@ const mergesOf = ({ tokens, types }: Vocabulary, scores: readonly number[]): rea
   const known = new Set(tokens);
   return tokens
     .flatMap((token, id) => {
-      if ((types[id] ?? NORMAL) !== NORMAL && types[id] !== USER_DEFINED) return [];
+      if ((types[id] ?? tokenTypes.normal) !== tokenTypes.normal && types[id] !== tokenTypes.userDefined) return [];
       const letters = [...token];
       return letters.slice(1).flatMap((_, i) => {
         const [left, right] = [letters.slice(0, i + 1).join(""), letters.slice(i + 1).join("")];
@@ -183,8 +182,8 @@ const kinds: Readonly<Record<string, (metadata: GgufMetadata, vocabulary: Vocabu
 const addedTokens = ({ tokens, types }: Vocabulary): readonly Json[] =>
   tokens.flatMap((content, id) => {
     const type = types[id];
-    if (type !== CONTROL && type !== USER_DEFINED && type !== UNKNOWN) return [];
-    const special = type !== USER_DEFINED;
+    if (type !== tokenTypes.control && type !== tokenTypes.userDefined && type !== tokenTypes.unknown) return [];
+    const special = type !== tokenTypes.userDefined;
     return [{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special }];
   });
 

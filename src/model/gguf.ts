@@ -6,7 +6,7 @@ import { elementsOf, type TensorSource } from "./weights.js";
 
 /* GGUF (ggml's gguf.md), versions 2 and 3, little-endian: metadata, then where each tensor lies. */
 
-const MAGIC = 0x46554747;
+export const GGUF_MAGIC = 0x46554747;
 const VERSIONS: readonly number[] = [2, 3];
 /* Far beyond any model's, small enough that a file which claims them costs neither time nor memory. */
 const LARGEST_HEADER = 2 ** 27;
@@ -15,7 +15,7 @@ const MOST_ENTRIES = 2 ** 16;
 const LARGEST_ALIGNMENT = 2 ** 16;
 
 /** ggml's numbers of the encodings that are read. */
-const types: Readonly<Record<number, Encoding>> = {
+export const ggmlTypes: Readonly<Record<number, Encoding>> = {
   0: "F32",
   1: "F16",
   2: "Q4_0",
@@ -26,7 +26,7 @@ const types: Readonly<Record<number, Encoding>> = {
   30: "BF16",
 };
 
-type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
+export type GgufValue = number | bigint | boolean | string | readonly GgufValue[];
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
 type Bad = (what: string) => ZerothError;
@@ -143,7 +143,7 @@ export const readGguf = (path: string): { metadata: GgufMetadata; tensors: reado
     const { size } = fstatSync(fd);
     if (size < 24) throw bad(size === 0 ? "it is empty" : `it has ${size} bytes`);
     const { u32, u64, text, metadataValue, place } = cursor(fd, size, bad);
-    if (u32() !== MAGIC) throw bad("it does not begin with GGUF");
+    if (u32() !== GGUF_MAGIC) throw bad("it does not begin with GGUF");
     const version = u32();
     if (!VERSIONS.includes(version)) throw bad(`its version is ${version}; ${VERSIONS.join(" and ")} are known`);
     const [tensorCount, entryCount] = [u64(), u64()];
@@ -165,9 +165,9 @@ export const readGguf = (path: string): { metadata: GgufMetadata; tensors: reado
     }
     const start = Math.ceil(place() / alignment) * alignment;
     const tensors = infos.map(({ name, shape, type, offset }): TensorSource => {
-      const encoding = types[type];
+      const encoding = ggmlTypes[type];
       if (encoding === undefined) {
-        const known = Object.values(types).join(", ");
+        const known = Object.values(ggmlTypes).join(", ");
         throw new ZerothError(
           `${path}: ${oneLine(name)} is in an encoding (ggml's type ${type}) that Zeroth does not read.\nIt reads ${known}.`,
         );

@@ -11,7 +11,7 @@ import { fetchFromHub, isHubId, type Progress } from "./hub.js";
 import { isJson, type Json } from "./json.js";
 import type { ImportedModel } from "./onnx/imported.js";
 import { holdsOnnx, openOnnx, openOnnxFolder } from "./onnx/open.js";
-import type { Tokenizer } from "./tokenizer.js";
+import type { Tokenizer, TokenizerFiles } from "./tokenizer.js";
 import type { TensorSource } from "./weights.js";
 
 export interface Sidecar {
@@ -35,6 +35,8 @@ export interface OpenModel {
   readonly tokenizer: Tokenizer;
   /** Where the model came with a graph of its own: what is known of it. */
   readonly imported?: ImportedModel;
+  /** What the tokenizer was made of. */
+  readonly tokenizerFiles: TokenizerFiles;
   /** Files that go along when the model is written anew: tokenizer, template, generation settings. */
   sidecars(): readonly Sidecar[];
 }

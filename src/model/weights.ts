@@ -22,18 +22,22 @@ export const elementsOf = (shape: readonly number[]): number => shape.reduce((si
 /** Blocks read at a time: all that is ever beside the result. */
 const CHUNK_BLOCKS = 2 ** 15;
 
-/** Rows (h, pair, half) back to (h, half, pair): GGUF's order of rotary rows to Hugging Face's, in place. */
-const unpermute = (data: Float32Array, rows: number, heads: number): void => {
+/**
+ * The rows of queries or keys between two orders, in place, head by head: Hugging Face's has the halves of all pairs one after the other
+ * (half, pair), GGUF's rotary layout each pair together (pair, half).
+ */
+export const reorderRotaryRows = (data: Float32Array, rows: number, heads: number, to: "halves" | "pairs"): void => {
   const width = data.length / rows;
   const size = rows / heads;
+  const [across, down] = to === "halves" ? [2, size / 2] : [size / 2, 2];
   const head = new Float32Array(size * width);
   for (let h = 0; h < heads; h++) {
     const part = data.subarray(h * size * width, (h + 1) * size * width);
     head.set(part);
-    for (let pair = 0; pair < size / 2; pair++) {
-      for (let half = 0; half < 2; half++) {
-        const from = (2 * pair + half) * width;
-        part.set(head.subarray(from, from + width), (half * (size / 2) + pair) * width);
+    for (let i = 0; i < down; i++) {
+      for (let j = 0; j < across; j++) {
+        const from = (i * across + j) * width;
+        part.set(head.subarray(from, from + width), (j * down + i) * width);
       }
     }
   }
@@ -71,7 +75,7 @@ export const readTensorSync = (
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
-  if (permutedHeads !== undefined) unpermute(out, shape[0] ?? 1, permutedHeads);
+  if (permutedHeads !== undefined) reorderRotaryRows(out, shape[0] ?? 1, permutedHeads, "halves");
   return out;
 };
 

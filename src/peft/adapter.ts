@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -9,13 +9,17 @@ import { readSafetensorsHeader, writeSafetensors } from "../model/safetensors.js
 import { readTensorSync, type TensorSource } from "../model/weights.js";
 import { oneLine } from "../one-line.js";
 import type { Base, PeftMethod } from "./define.js";
+import { type LoraModule, loraConfig, savedModules } from "./lora.js";
 import type { Method, Trainable } from "./method.js";
 import { methods } from "./methods.js";
 import { encoded, type Reader } from "./save.js";
 
 /** PEFT's two file names. */
-const ADAPTER_WEIGHTS = "adapter_model.safetensors";
+export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter_config.json";
+
+/** Whether a path is an adapter, rather than a model that was tuned whole. */
+export const isAdapter = (path: string): boolean => existsSync(join(path, ADAPTER_CONFIG));
 
 export interface LoadedAdapter {
   readonly method: Method;
@@ -103,7 +107,24 @@ export const readAdapter = (path: string, model: Base): LoadedAdapter => {
   return { method, tensors };
 };
 
-const tasks = { next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const;
+/**
+ * Reads a LoRA adapter, module by module.
+ * @throws ZerothError as `readAdapter` does, and for an adapter of another kind
+ */
+export const readLora = (
+  path: string,
+  model: Base,
+): { readonly modules: readonly LoraModule[]; readonly tensors: LoadedAdapter["tensors"] } => {
+  const { method, tensors } = readAdapter(path, model);
+  if (method.kind !== "lora")
+    throw new ZerothError(
+      `${path} is an adapter of the kind ${method.kind}, and this format has a place for LoRA alone.`,
+    );
+  const config = loraConfig.parse(readConfig(join(path, ADAPTER_CONFIG)).config);
+  return { modules: savedModules(model, { config, tensors }), tensors };
+};
+
+export const tasks = { next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const;
 
 /**
  * Writes what a method trained as an adapter folder. Equal adapters give equal bytes: keys are sorted.

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ZerothError } from "../errors.js";
 import type { Value } from "../graph/ir.js";
 import type { Parameter } from "../model/family.js";
-import { defineMethod } from "./define.js";
+import { type Base, defineMethod, type Saved } from "./define.js";
 import { endsWith, firstLayerOf, linearsOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
 import { inLayers, layers, modules, pattern, positive, text, toggle, whole } from "./options.js";
 
@@ -35,14 +35,17 @@ export const loraConfig = z.looseObject({
 });
 export type LoraConfig = z.infer<typeof loraConfig>;
 
+/** A module's path in the model that PEFT adapts: GPT-2's files have the language model's paths, or bare ones. */
+export const peftPath = (module: string): string => module.replace(/^h\./, "transformer.h.");
+
 /** PEFT's names of a module's two matrices: A is [rank, inputs], B is [outputs, rank]. */
 export const loraNames = (module: string): { a: string; b: string } => ({
-  a: `base_model.model.${module}.lora_A.weight`,
-  b: `base_model.model.${module}.lora_B.weight`,
+  a: `base_model.model.${peftPath(module)}.lora_A.weight`,
+  b: `base_model.model.${peftPath(module)}.lora_B.weight`,
 });
 
 /** The last part of the module that a LoRA tensor belongs to: `q_proj`. */
-const moduleLeaf = (tensor: string): string =>
+export const moduleLeaf = (tensor: string): string =>
   tensor
     .replace(/\.lora_[AB]\.weight$/, "")
     .split(".")
@@ -60,6 +63,9 @@ export interface LoraModule {
   readonly rank: number;
   readonly scale: number;
 }
+
+/** The alpha that gives a module its scale as alpha / rank, without the last digits that a division and a product leave. */
+export const alphaOf = ({ scale, rank }: LoraModule): number => Number((scale * rank).toPrecision(15));
 
 /** A pattern's key is a regular expression for the end of a module's path. */
 const byPattern = <T>(patterns: Readonly<Record<string, T>> | null | undefined, module: string): T | undefined =>
@@ -205,6 +211,17 @@ const configOf = (options: {
   };
 };
 
+/**
+ * The modules that a folder adapts. Its file decides which; the configuration only says how (PEFT writes no entry for an absent one).
+ */
+export const savedModules = (
+  { family }: Base,
+  { config, tensors }: Pick<Saved<LoraConfig>, "config" | "tensors">,
+): readonly LoraModule[] =>
+  loraModules({ ...config, target_modules: "all-linear" }, family.parameters).filter(({ module }) =>
+    tensors.has(loraNames(module).a),
+  );
+
 /** `name`, or `name:rank`. */
 const withRanks = modules.refine(
   (targets) => targets === "all-linear" || targets.every((target) => /^[^:]+(:[1-9]\d{0,4})?$/.test(target)),
@@ -259,13 +276,6 @@ export const lora = defineMethod({
         use_rslora: rslora,
       };
     },
-    read({ family }, { config, tensors }) {
-      // The file decides which modules are adapted; the configuration only says how (PEFT writes no entry for an absent one).
-      const present = [...tensors.keys()]
-        .filter((name) => name.endsWith(".lora_A.weight"))
-        .map((name) => name.slice("base_model.model.".length, -".lora_A.weight".length));
-      const all = loraModules({ ...config, target_modules: "all-linear" }, family.parameters);
-      return loraMethod(all.filter(({ module }) => present.includes(module)));
-    },
+    read: (base, saved) => loraMethod(savedModules(base, saved)),
   },
 });

@@ -15,10 +15,14 @@ interface Bins {
  * Which tokens see which, by an additive mask: within bins of a pack's tokens (`batch/mask.ts`); or one row's next tokens, which see
  * what is remembered of those before them (`engine/decoding.ts`).
  */
-export type Sight = { readonly mask: Value } & ({ readonly bins: Bins } | { readonly remember: Remember });
+export type Sight = { readonly mask: Value } & (
+  | { readonly bins: Bins }
+  /** Of several rows where `batch` says how many. */
+  | { readonly remember: Remember; readonly batch?: Value | undefined }
+);
 
 /** The graph inputs of attention, each added when it is first asked for; masks by their names. */
-export const sights = ({ g, remember }: Pick<Parts, "g" | "remember">): ((mask: string) => Sight) => {
+export const sights = ({ g, remember, batch }: Pick<Parts, "g" | "remember" | "batch">): ((mask: string) => Sight) => {
   let bins: Bins | undefined;
   let point: Value | undefined;
   const masks = new Map<string, Value>();
@@ -28,7 +32,7 @@ export const sights = ({ g, remember }: Pick<Parts, "g" | "remember">): ((mask: 
     return mask;
   };
   return (name) => {
-    if (remember !== undefined) return { remember, mask: maskOf(name, [1, 1, 1, "T", KEPT]) };
+    if (remember !== undefined) return { remember, batch, mask: maskOf(name, [1, 1, 1, "T", KEPT]) };
     bins ??= {
       slots: g.input("slots", "int32", ["B", "L"]),
       back: g.input("back", "int32", ["T"]),
@@ -77,15 +81,21 @@ export const attention = (
     [0, 2, 3, 1, 4],
     [0, 2, 3, 4, 1],
   ] as const;
+  /** A row's tokens by themselves. */
+  const rows = (x: Value, dims: readonly number[]): Value => {
+    const { batch = undefined } = "bins" in sight ? {} : sight;
+    if (batch === undefined) return g.reshape(x, [1, -1, ...dims]);
+    return g.op("Reshape", [x, g.op("Concat", [batch, g.constant([-1, ...dims])], { axis: 0 })]);
+  };
   /** [B, L, keyHeads, group, size]; a row is one bin of all its tokens. */
   const binned = (x: Value, group: number): Value =>
     "bins" in sight
       ? g.reshape(g.op("Gather", [x, sight.bins.slots]), [0, 0, keyHeads, group, headSize])
-      : g.reshape(x, [1, -1, keyHeads, group, headSize]);
+      : rows(x, [keyHeads, group, headSize]);
   /** Keys [B, keyHeads, 1, size, L] and values [B, keyHeads, 1, L, size]; L counts what is remembered too. */
   const seen = (): readonly [keys: Value, values: Value] => {
     if ("bins" in sight) return [turned(binned(k, 1), byElement), turned(binned(v, 1), byToken)];
-    const byHead = (x: Value): Value => turned(g.reshape(x, [1, -1, keyHeads, headSize]), [0, 2, 1, 3]);
+    const byHead = (x: Value): Value => turned(rows(x, [keyHeads, headSize]), [0, 2, 1, 3]);
     const all = sight.remember({ keys: byHead(k), values: byHead(v) });
     const grouped = (x: Value): Value => g.reshape(x, [0, 0, 1, -1, headSize]);
     return [turned(grouped(all.keys), [0, 1, 2, 4, 3]), grouped(all.values)];
@@ -115,6 +125,6 @@ export const attention = (
   const floor = g.op("Sub", [largest, g.constant(Float32Array.of(FLOOR), [1])]);
   const weights = g.op("Softmax", [g.op("Max", [all.scores, floor])], { axis: -1 });
   const mixed = g.op("MatMul", [weights, all.values], {}, `${name}.mixed`);
-  const rows = g.reshape(turned(mixed, [0, 3, 1, 2, 4]), [-1, heads * headSize]);
-  return "bins" in sight ? g.op("Gather", [rows, sight.bins.back]) : rows;
+  const out = g.reshape(turned(mixed, [0, 3, 1, 2, 4]), [-1, heads * headSize]);
+  return "bins" in sight ? g.op("Gather", [out, sight.bins.back]) : out;
 };

@@ -84,6 +84,7 @@ export const openOnnx = (path: string, spec: string): OpenModel => {
     weights,
     files: file.files,
     tokenizer: makeTokenizer(tokenizer),
+    tokenizerFiles: tokenizer,
     generation: readFolderGeneration(root),
     imported: architecture,
     sidecars: () => [

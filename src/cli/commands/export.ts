@@ -1,0 +1,31 @@
+import { exportModel } from "../../index.js";
+import { defineCommand } from "../command.js";
+import { adapter, dtype, exportFlags, model, optional } from "../flags.js";
+import { counted, percent } from "../format.js";
+import { openModel } from "../model.js";
+
+export const exportCommand = defineCommand({
+  name: "export",
+  summary: "Write a model or an adapter for another program: llama.cpp, PEFT.",
+  flags: { model, adapter: optional(adapter), ...exportFlags, dtype },
+  examples: [
+    ["--model ./model --adapter tuned --format gguf --out tuned.gguf --dtype float16", "for llama.cpp, in one file"],
+    ["--model ./model --adapter tuned --format gguf --adapter-only --out lora.gguf", "for llama.cpp's --lora"],
+    ["--model ./model --adapter tuned --format peft --out peft-adapter", "in PEFT's plainest form"],
+  ],
+  async run(options, { terminal }) {
+    const opened = await openModel(options.model, terminal);
+    terminal.status("Writing …");
+    const { adapter: path, format, adapterOnly, dtype: type, out } = options;
+    const result = await exportModel(opened, { adapter: path, format, adapterOnly, dtype: type, out });
+    terminal.status();
+    if (terminal.json) terminal.record(result);
+    terminal.line(`Wrote ${counted(result.tensors, "tensor")} to ${result.out}.`);
+    if (result.survivingChanges < 1) {
+      terminal.line(
+        `${percent(result.survivingChanges)} of the changed weights are still changed after rounding to ${type ?? "float32"}.`,
+      );
+    }
+    return 0;
+  },
+});
