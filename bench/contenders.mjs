@@ -49,6 +49,7 @@ export const second = [
   // Curvature moves H by α times Δ/2ε² a step: the published α of 1e-8 leaves it at 1 for as long as anybody trains.
   { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-4 } },
   { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-2 } },
+  { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-3 } },
   // h grows to B·s², hundreds, and divides the step.
   { name: "helene", rate: 1.2e-3 },
   { name: "helene", rate: 4e-3 },
@@ -58,4 +59,9 @@ export const second = [
 ];
 
 /** The survivors, each at its best. */
-export const finals = [];
+export const finals = [
+  { name: "mezo", rate: 6e-4 },
+  { name: "fzoo", rate: 2e-5 },
+  { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-4 } },
+  { name: "helene", rate: 1.2e-3 },
+];

@@ -36,7 +36,7 @@ export const tried = [
 );
 
 /** Parts of a run after which it is evaluated, on all validation rows. */
-export const whole = { parts: [0.15, 0.3, 0.6, 1], on: "validation" };
+export const whole = { parts: [0.15, 0.35, 0.65, 1], on: "validation" };
 
 /** A setup's run with a seed. */
 export const requestOf = ({ method, optimizer, steps }, seed) => asked({ method, optimizer, steps, seed }, whole);

@@ -1,6 +1,6 @@
 // npm run bench:zoo [-- --write]: the optimizers on SmolLM2-135M-Instruct and SST-2. Every method is screened on dev rows with a short budget, the
 // better half is looked at again with other rates, and the survivors are trained on three seeds. Each trajectory is kept in bench/results/sst2.jsonl as
-// it ends: cut off, it goes on there. --stage screening|second|final|pace runs one stage alone; --write puts what there is into docs/results.md.
+// it ends: cut off, it goes on there. --seeds 1 trains survivors on the first alone. --stage screening|second|final|pace runs one stage alone; --write puts what there is into docs/results.md.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -18,6 +18,7 @@ if (why !== undefined) {
   process.exit(0);
 }
 
+const seeds = [0, 1, 2].slice(0, Number(values.seeds));
 const dev = { parts: [0.5, 1], on: "dev", limit: 300 };
 const screened = Object.entries(contenders).flatMap(([name, { rates = [] }]) => rates.map((rate) => ({ name, rate })));
 const entry = (tuned, forwards, seed, how) => {
@@ -27,7 +28,7 @@ const entry = (tuned, forwards, seed, how) => {
 const stages = {
   screening: screened.map((tuned) => entry(tuned, 240, 0, dev)),
   second: second.map((tuned) => entry(tuned, 240, 0, dev)),
-  final: [0, 1, 2].flatMap((seed) => finals.map((tuned) => entry(tuned, 1000, seed, whole))),
+  final: seeds.flatMap((seed) => finals.map((tuned) => entry(tuned, 1000, seed, whole))),
 };
 
 if (!values.write) {
