@@ -39,7 +39,7 @@ export const trajectory = async ({ model, options, seconds, on = "dev", limit, o
     let taken = 0;
     const evaluationsPerStep = plan.stepper.estimator.evaluations(plan.stepper.queries);
     const evaluate = async () => {
-      const { value } = await measure(engine, model.family, trees, task.metric);
+      const { value } = await measure(engine, model, trees, task.metric);
       const loss = losses.reduce((a, b) => a + b, 0) / losses.length;
       const point = { seconds: spent, forwards: taken * evaluationsPerStep, steps: taken, accuracy: value, loss };
       losses = [];

@@ -1,6 +1,6 @@
 import { chooseTask } from "../data/choose.js";
 import { threadsOf } from "./engines.js";
-import { objectiveOf } from "./examples.js";
+import { checkObjective } from "./examples.js";
 import { resolveSettings, said } from "./settings.js";
 import type { FinetuneOptions } from "./types.js";
 
@@ -14,5 +14,5 @@ import type { FinetuneOptions } from "./types.js";
 export const checkOptions = (options: FinetuneOptions): void => {
   if (options.resume === true) return;
   const settings = resolveSettings(said(options), threadsOf(options.threads));
-  objectiveOf(chooseTask(options), typeof options.objective === "function" ? options.objective : settings.objective);
+  checkObjective(chooseTask(options), typeof options.objective === "function" ? options.objective : settings.objective);
 };

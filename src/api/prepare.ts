@@ -35,6 +35,7 @@ import { prefetcher, type RowPack } from "./prefetch.js";
 import type { Settings } from "./settings.js";
 import { type Training, trainingOf } from "./training.js";
 import type { FinetuneOptions, TrainEvent } from "./types.js";
+import { askedBatch } from "./written.js";
 
 const require = createRequire(import.meta.url);
 const versionOf = (name: string): string => (require(name) as { version: string }).version;
@@ -149,7 +150,8 @@ export const prepare = async (
 
   const trainer = trainerOf(model, settings, train.length);
   const { method, stepper } = trainer;
-  const objective = objectiveOf(task, typeof options.objective === "function" ? options.objective : settings.objective);
+  const wanted = typeof options.objective === "function" ? options.objective : settings.objective;
+  const objective = objectiveOf(model, task, wanted);
 
   const order = batchOrder(train.length, settings.batchSize, BigInt(settings.seed));
   const packed = (rows: readonly number[]): readonly RowPack[] => {
@@ -165,6 +167,11 @@ export const prepare = async (
     method.firstLayer === 0 ? runOf(model.family, pack) : runOf(model.family, pack, rows);
   const prefetch = method.firstLayer === 0 ? undefined : prefetcher(train.length, order, packsOf, runWith);
   const batchOf = (batchPacks: readonly RowPack[]): Batch => {
+    if (objective.asks !== undefined)
+      return askedBatch(
+        objective.asks,
+        batchPacks.flatMap(({ pack }) => pack.trees),
+      );
     return {
       runs: batchPacks.map(runWith),
       loss: (outputs) =>
@@ -230,7 +237,8 @@ export const prepare = async (
         steps: settings.steps,
       },
       async check(engine) {
-        if (options.noiseCheck === false) return [];
+        // What is written changes by whole words: its differences say nothing of rounding.
+        if (options.noiseCheck === false || objective.asks !== undefined) return [];
         const { epsilon: usual } =
           optimizers[settings.optimizer].defaults[settings.method === "full" ? "full" : "adapter"];
         const { epsilon } = settings;
@@ -254,7 +262,7 @@ export const prepare = async (
         return anchor;
       },
       async evaluate(engine) {
-        const { value } = await measure(engine, model.family, dev.trees, task.metric);
+        const { value } = await measure(engine, model, dev.trees, task.metric);
         return { metric: task.metric, value };
       },
       hashBase: async (signal) => ({ sha256: await hashWeights(model.files, { signal }) }),
