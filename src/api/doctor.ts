@@ -7,7 +7,7 @@ import { batchOrder } from "../data/split.js";
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
-import { lossOf, type Objective } from "../objective/objective.js";
+import { lossOf } from "../objective/objective.js";
 import type { Method } from "../peft/method.js";
 import type { Batch } from "../train/loop.js";
 import { driving, type Stepper, takeStep } from "../train/step.js";
@@ -19,7 +19,7 @@ import { median, rms } from "./doctor/statistics.js";
 import { warningsOf } from "./doctor/warnings.js";
 import { fitted, openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
-import { examplesOf, objectiveOf, trainingTrees } from "./examples.js";
+import { type AskedObjective, examplesOf, objectiveOf, trainingTrees } from "./examples.js";
 import type { Model } from "./load.js";
 import { methodOf, trainerOf } from "./prepare.js";
 import { withFittedRate } from "./rate.js";
@@ -46,7 +46,11 @@ const planOf = async (model: Model, options: DoctorOptions, settings: Settings) 
   const order = batchOrder(split.train.length, settings.batchSize, BigInt(settings.seed));
   return {
     task,
-    objective: objectiveOf(task, typeof options.objective === "function" ? options.objective : settings.objective),
+    objective: objectiveOf(
+      model,
+      task,
+      typeof options.objective === "function" ? options.objective : settings.objective,
+    ),
     trainRows: split.train.length,
     devRows: split.dev.length,
     dev: examplesOf(model, task, rowsAt(split.dev.slice(0, TIMED_DEV_ROWS))).trees,
@@ -56,7 +60,12 @@ const planOf = async (model: Model, options: DoctorOptions, settings: Settings) 
 };
 
 /** A step's batch as training makes it: rows are named where the blocks before the trained ones run once a row. */
-const numberedBatch = (model: Model, objective: Objective, trees: readonly TokenTree[], rows: readonly number[]) => {
+const numberedBatch = (
+  model: Model,
+  objective: AskedObjective,
+  trees: readonly TokenTree[],
+  rows: readonly number[],
+) => {
   let from = 0;
   const made = packs(trees, { head: objective.head });
   const runs = made.map((pack) => {
@@ -182,11 +191,11 @@ const examined = async (
   });
   try {
     const batchAt = (step: number): Batch =>
-      method.firstLayer === 0
+      method.firstLayer === 0 || objective.asks !== undefined
         ? batchOf(family, objective, treesOf(step))
         : numberedBatch(model, objective, treesOf(step), plan.rowsOf(step));
     const time = await takeSteps(engine, stepper, method, batchAt, tell("steps"));
-    const evaluate = () => measure(engine, family, plan.dev, plan.task.metric);
+    const evaluate = () => measure(engine, model, plan.dev, plan.task.metric);
     // The first time loads the head that evaluating needs, which may be another than training's.
     if (plan.dev.length > 0) await evaluate();
     const evaluationSeconds = plan.dev.length === 0 ? 0 : ((await seconds(evaluate)) / plan.dev.length) * plan.devRows;

@@ -11,6 +11,7 @@ import type { Objective } from "../objective/objective.js";
 import { type ObjectiveName, objectives } from "../objective/objectives.js";
 import type { Model } from "./load.js";
 import type { DataChoice } from "./types.js";
+import { type Asks, answerRoom, asking } from "./written.js";
 
 /** Examples that were cut, told aloud. */
 export const truncationNote = (trees: readonly TokenTree[]): string | undefined => {
@@ -28,14 +29,15 @@ export interface Examples {
   readonly trees: readonly TokenTree[];
 }
 
-const builderOf = ({ files, family }: Model) => {
+const builderOf = ({ files, family }: Model, { metric }: Task) => {
   const { contextLength, reads, lead = 0 } = family;
-  const build = treeBuilder(files.tokenizer, contextLength, family);
+  const room = metric === "f1" ? answerRoom(contextLength) : 0;
+  const build = treeBuilder(files.tokenizer, contextLength - room, family);
   return (example: Example): TokenTree => led(build(example), lead, reads === "class");
 };
 
 export const examplesOf = (model: Model, task: Task, rows: readonly Row[], labelled = true, context = ""): Examples => {
-  const build = builderOf(model);
+  const build = builderOf(model, task);
   const examples = rows.map((row) =>
     withDemonstrations(task.example(row, { labelled, reads: model.family.reads }), context),
   );
@@ -64,18 +66,30 @@ const shotsOf = async (model: Model, choice: DataChoice, task: Task, shots: numb
   return demonstrations(drawn.map((row) => task.example(row)).filter((example) => example.kind === "text"));
 };
 
+/** An objective of outputs on packs, or of what the model writes. */
+export type AskedObjective = Objective & { readonly asks?: Asks };
+
+type Wanted = "loss" | MetricName | Metric;
+
+/** @throws ZerothError (usage) for an objective that a task's rows have no answers for */
+export const checkObjective = ({ name, metric }: Task, wanted: Wanted = "loss"): void => {
+  if (wanted === "loss" || metric === "accuracy") return;
+  if (metric === "f1" && typeof wanted !== "function") return;
+  const why =
+    metric === "f1"
+      ? `${name} rows are answered in the model's own words, of which accuracy and f1 are known, and no function`
+      : `${name} rows have no options to choose from, so there is no answer to measure`;
+  throw new ZerothError(`--objective: ${why}.`, { kind: "usage" });
+};
+
 /** What a task is trained on: its own loss, a metric of its answers by name, or a function of them. */
-export const objectiveOf = (task: Task, wanted: "loss" | MetricName | Metric = "loss"): Objective => {
+export const objectiveOf = (model: Model, task: Task, wanted: Wanted = "loss"): AskedObjective => {
+  checkObjective(task, wanted);
   const name: ObjectiveName = task.trainedAs;
   if (wanted === "loss") return objectives[name];
-  if (task.metric !== "accuracy")
-    throw new ZerothError(
-      `--objective: ${task.name} rows have no options to choose from, so there is no answer to measure.`,
-      {
-        kind: "usage",
-      },
-    );
-  return typeof wanted === "function" ? metricObjective("function", wanted) : metricObjective(wanted, metrics[wanted]);
+  if (typeof wanted === "function") return metricObjective("function", wanted);
+  if (task.metric === "f1") return { ...objectives[name], name: wanted, asks: asking(model, wanted) };
+  return metricObjective(wanted, metrics[wanted]);
 };
 
 /**
@@ -83,7 +97,7 @@ export const objectiveOf = (task: Task, wanted: "loss" | MetricName | Metric = "
  * must not delay the first step.
  */
 export const trainingTrees = (model: Model, task: Task, rows: readonly Row[]): ((index: number) => TokenTree) => {
-  const build = builderOf(model);
+  const build = builderOf(model, task);
   const made = new Map<number, TokenTree>();
   return (index) => {
     const known = made.get(index);

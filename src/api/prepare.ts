@@ -37,6 +37,7 @@ import { splitOf } from "./split.js";
 import type { Start } from "./start.js";
 import { type Training, trainingOf } from "./training.js";
 import type { FinetuneOptions, TrainEvent } from "./types.js";
+import { askedBatch } from "./written.js";
 
 const require = createRequire(import.meta.url);
 const versionOf = (name: string): string => (require(name) as { version: string }).version;
@@ -138,7 +139,8 @@ export const prepare = async (
 
   const trainer = trainerOf(model, settings, train.length);
   const { method, stepper } = trainer;
-  const objective = objectiveOf(task, typeof options.objective === "function" ? options.objective : settings.objective);
+  const wanted = typeof options.objective === "function" ? options.objective : settings.objective;
+  const objective = objectiveOf(model, task, wanted);
 
   const order = batchOrder(train.length, settings.batchSize, BigInt(settings.seed));
   const packed = (rows: readonly number[]): readonly RowPack[] => {
@@ -154,6 +156,11 @@ export const prepare = async (
     method.firstLayer === 0 ? runOf(model.family, pack) : runOf(model.family, pack, rows);
   const prefetch = method.firstLayer === 0 ? undefined : prefetcher(train.length, order, packsOf, runWith);
   const batchOf = (batchPacks: readonly RowPack[]): Batch => {
+    if (objective.asks !== undefined)
+      return askedBatch(
+        objective.asks,
+        batchPacks.flatMap(({ pack }) => pack.trees),
+      );
     return {
       runs: batchPacks.map(runWith),
       loss: (outputs) =>
@@ -219,7 +226,8 @@ export const prepare = async (
         steps: settings.steps,
       },
       async check(engine) {
-        if (options.noiseCheck === false) return [];
+        // What is written changes by whole words: its differences say nothing of rounding.
+        if (options.noiseCheck === false || objective.asks !== undefined) return [];
         const { epsilon: usual } = tuningOf(settings.optimizer, settings.method);
         const { epsilon } = settings;
         const batch = smallBatch(model.family, objective, order(0).map(treeAt));
@@ -244,7 +252,7 @@ export const prepare = async (
       async evaluate(engine) {
         // Hidden states of dev rows are kept behind those of training rows.
         const keptFrom = method.firstLayer === 0 ? undefined : train.length;
-        const { value } = await measure(engine, model.family, dev.trees, task.metric, { keptFrom });
+        const { value } = await measure(engine, model, dev.trees, task.metric, { keptFrom });
         return { metric: task.metric, value };
       },
       hashBase: async (signal) => ({ sha256: await hashWeights(model.files, { signal }) }),

@@ -1,4 +1,4 @@
-import type { Message } from "../data/task.js";
+import type { Measure, Message } from "../data/task.js";
 import type { EstimatorName } from "../estimator/estimators.js";
 import type { FormatName } from "../export/formats.js";
 import type { Metric, MetricName } from "../objective/metrics.js";
@@ -13,7 +13,7 @@ import type { ScheduleKind } from "../train/schedule.js";
 export interface DataChoice {
   /** A `.jsonl` or `.csv` file, or a folder with `train.jsonl` and `validation.jsonl` (or `.csv`). */
   readonly data: string;
-  /** A task of the table: sst2, rte, cb, boolq, copa, winogrande, wsc, wic, multirc. */
+  /** A task of the table: sst2, rte, cb, boolq, copa, winogrande, wsc, wic, multirc, record, squad, drop; and more for masked models and classifiers. */
   readonly task?: string | undefined;
   /** Own template: `"{sentence} It was"`. */
   readonly prompt?: string | undefined;
@@ -86,7 +86,7 @@ export interface FinetuneOptions extends DataChoice {
   readonly optimizer?: OptimizerSettings | undefined;
   /**
    * What training makes small: the task's loss (the default), a metric that need not be smooth, negated (`accuracy`, `f1`), or any function of
-   * the answers on a step's rows.
+   * the answers on a step's rows. Where the model writes its answers, they are written anew at every point: exact matches, or F1 of words.
    */
   readonly objective?: "loss" | MetricName | Metric | undefined;
   /** Default 1,000. */
@@ -169,7 +169,7 @@ export interface StepEvent {
 export interface EvaluationEvent {
   readonly type: "evaluation";
   readonly step: number;
-  readonly metric: "accuracy" | "loss";
+  readonly metric: Measure;
   readonly value: number;
   /** Better than every one before it. */
   readonly best: boolean;
@@ -225,8 +225,8 @@ export interface EvaluateOptions extends DataChoice, RuntimeChoice {
 
 export interface EvaluateResult {
   readonly task: string;
-  readonly metric: "accuracy" | "loss";
-  /** Right predictions; absent when the metric is a loss. */
+  readonly metric: Measure;
+  /** Right predictions, or written answers that match exactly; absent when the metric is a loss. */
   readonly correct?: number;
   readonly total: number;
   readonly value: number;

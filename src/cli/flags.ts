@@ -82,7 +82,11 @@ export const adapter = main("--adapter <dir>", "PEFT adapter folder, or a model 
 
 /** How rows become examples. */
 export const rowFlags = {
-  task: data("--task <name>", "sst2, rte, cb, boolq, copa, winogrande, wsc, wic or multirc", text.optional()),
+  task: data(
+    "--task <name>",
+    "sst2, rte, cb, boolq, copa, winogrande, wsc, wic, multirc, record, squad or drop",
+    text.optional(),
+  ),
   prompt: data("--prompt <text>", 'a task of your own: "{sentence} It was"', text.optional()),
   options: data("--options <texts>", 'its answers, split at commas, spaces kept: " terrible, great"', list.optional()),
   labels: data(

@@ -12,8 +12,8 @@ const PLAIN_SECONDS = 30;
 type StepOf = Extract<TrainEvent, { type: "step" }>;
 type Handlers = { readonly [T in TrainEvent["type"]]: (event: Extract<TrainEvent, { type: T }>) => void };
 
-const scoreOf = ({ metric, value }: { metric: "accuracy" | "loss"; value: number }): string =>
-  metric === "accuracy" ? `accuracy ${percent(value)}` : `loss ${value.toFixed(4)}`;
+const scoreOf = ({ metric, value }: Pick<Extract<TrainEvent, { type: "evaluation" }>, "metric" | "value">): string =>
+  metric === "loss" ? `loss ${value.toFixed(4)}` : `${metric === "f1" ? "F1" : metric} ${percent(value)}`;
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 

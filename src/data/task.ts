@@ -22,6 +22,10 @@ interface Choice {
 export interface TextExample extends Choice {
   readonly kind: "text";
   readonly prompt: string;
+  /** Other options that are right, too. */
+  readonly also?: readonly number[];
+  /** Every right answer, where the model is to write its own. */
+  readonly golds?: readonly string[];
 }
 
 /** What stands before and after a mask, and the words that it may hide. */
@@ -52,12 +56,18 @@ export interface ChatExample {
 
 export type Example = TextExample | MaskedExample | PlainExample | ChatExample;
 
+/**
+ * What an evaluation reports: accuracy where there are options to choose from, F1 of the words of an answer where the model writes
+ * it, and the mean loss of a token where neither.
+ */
+export const measures = ["accuracy", "f1", "loss"] as const;
+export type Measure = (typeof measures)[number];
+
 /** How rows become examples, and what is learned from them. */
 export interface Task {
   readonly name: string;
   readonly trainedAs: "classification" | "language-model";
-  /** What an evaluation reports: accuracy where there are options to choose from. */
-  readonly metric: "accuracy" | "loss";
+  readonly metric: Measure;
   /**
    * @param options.labelled false to let rows without a known label pass, for rows that are to be predicted
    * @param options.reads how the model answers; by the token that follows where it is not said

@@ -1,5 +1,6 @@
 import { ZerothError } from "../errors.js";
 import type { Reading } from "../model/family.js";
+import { type ReadingName, readingTasks } from "./reading.js";
 import { placeOf, type Row } from "./rows.js";
 import { labelOf, type Spellings, type Task, textOf } from "./task.js";
 
@@ -257,9 +258,12 @@ const verbalizers = {
   },
 } satisfies Readonly<Record<string, Verbalizer>>;
 
-export type TaskName = keyof typeof verbalizers;
+type VerbalizedName = keyof typeof verbalizers;
+export type TaskName = VerbalizedName | ReadingName;
 
-export const taskNames = Object.keys(verbalizers) as readonly TaskName[];
+const verbalizedNames = Object.keys(verbalizers) as readonly VerbalizedName[];
+const readingNames = Object.keys(readingTasks) as readonly ReadingName[];
+export const taskNames: readonly TaskName[] = [...verbalizedNames, ...readingNames];
 
 /** What a task is to each kind of model: the part of an example that its row makes. */
 const askings = {
@@ -286,7 +290,7 @@ const kinds: Readonly<Record<Reading, string>> = {
   class: "a classifier",
 };
 
-const taskOf = (name: TaskName): Task => {
+const taskOf = (name: VerbalizedName): Task => {
   const verbalizer: Verbalizer = verbalizers[name];
   const { trainedAs, labels, spellings } = verbalizer;
   return {
@@ -297,7 +301,7 @@ const taskOf = (name: TaskName): Task => {
       const field: Field = (fieldName) => textOf(row, fieldName);
       const asked = askings[reads](verbalizer, field, row);
       if (asked === undefined) {
-        const known = taskNames.filter((other) => tasksFor[reads](verbalizers[other]));
+        const known = verbalizedNames.filter((other) => tasksFor[reads](verbalizers[other]));
         throw new ZerothError(`--task ${name} has no prompt for ${kinds[reads]}. Those that do: ${known.join(", ")}.`, {
           kind: "usage",
         });
@@ -314,7 +318,9 @@ const taskOf = (name: TaskName): Task => {
  */
 export const namedTask = (name: string): Task => {
   const plain = name.toLowerCase().replace(/[^a-z0-9]/g, "");
-  const found = taskNames.find((known) => known === plain);
+  const read = readingNames.find((known) => known === plain);
+  if (read !== undefined) return readingTasks[read];
+  const found = verbalizedNames.find((known) => known === plain);
   if (found !== undefined) return taskOf(found);
   throw new ZerothError(
     `Unknown task ${JSON.stringify(name)}. Known: ${taskNames.join(", ")}.\nFor data of your own: --prompt "{text} It was" --options " terrible, great".`,

@@ -106,7 +106,10 @@ export const textTree = (
   // Each branch keeps a token of its own; a path alone branches where its scoring starts.
   const limit = others.length === 0 ? (first.scored[0] ?? 0) : shortest - 1;
   const fork = others.reduce((length, { ids }) => Math.min(length, commonLength(first.ids, ids)), limit);
+  const { also, golds } = example.kind === "text" ? example : {};
   return {
+    ...(also === undefined ? {} : { also }),
+    ...(golds === undefined ? {} : { golds }),
     shared: first.ids.slice(0, fork),
     branches: paths.map(({ ids, scored }) => ({ ids: ids.slice(fork), scored })),
     label: example.kind === "chat" ? 0 : example.label,

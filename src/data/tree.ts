@@ -19,11 +19,19 @@ export interface TokenTree {
   readonly types?: readonly number[];
   /** The right branch, or `UNLABELLED`. */
   readonly label: number;
+  /** Other branches that are right, too. */
+  readonly also?: readonly number[];
+  /** Every right answer, where the model writes its own after the shared tokens. */
+  readonly golds?: readonly string[];
   /** Where the example stands in its file, counted from 1. */
   readonly line: number;
   /** Tokens cut because the model's context is shorter: from the left of the longest path, or on either side of a mask, or from the ends of texts. */
   readonly truncated: number;
 }
+
+/** Whether a branch is a right one. */
+export const isRight = ({ label, also = [] }: Pick<TokenTree, "label" | "also">, branch: number): boolean =>
+  branch === label || also.includes(branch);
 
 /** The tree with nothing but its right branch: what a task trained with the language-model loss learns from. */
 export const rightBranchOnly = (tree: TokenTree): TokenTree => {

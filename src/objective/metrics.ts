@@ -1,10 +1,11 @@
 import type { Pack } from "../batch/pack.js";
+import { isRight } from "../data/tree.js";
 import type { Objective } from "./objective.js";
 import { optionScores, predicted } from "./option.js";
 
 /** What a model chose for a row. */
 export interface Answer {
-  /** Index of the chosen option. */
+  /** Index of the chosen option; of the right one, where it is another that is right, too. */
   readonly prediction: number;
   /** Index of the right one. */
   readonly label: number;
@@ -41,12 +42,13 @@ export const metrics = {
 export type MetricName = keyof typeof metrics;
 
 const answersOf = (pack: Pack, output: Float32Array): readonly Answer[] =>
-  optionScores(pack, output).map((scores, i) => ({
-    prediction: predicted(scores),
-    label: pack.trees[i]?.label ?? -1,
-    scores,
-    line: pack.trees[i]?.line ?? 0,
-  }));
+  optionScores(pack, output).flatMap((scores, i) => {
+    const tree = pack.trees[i];
+    if (tree === undefined) return [];
+    const { label, line } = tree;
+    const chosen = predicted(scores);
+    return [{ prediction: isRight(tree, chosen) ? label : chosen, label, scores, line }];
+  });
 
 /** An objective out of a metric of all the batch's answers. */
 export const metricObjective = (name: string, metric: Metric): Objective => ({

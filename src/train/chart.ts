@@ -1,5 +1,6 @@
 import { scaleLinear } from "d3-scale";
 import { area, curveMonotoneX, line } from "d3-shape";
+import type { Measure } from "../data/task.js";
 import { at, page, type Scale, widthOf } from "../svg.js";
 
 export interface Chart {
@@ -11,11 +12,9 @@ export interface Chart {
   readonly losses: readonly { readonly step: number; readonly loss: number }[];
   /** Values on the dev rows, in order, of one metric; drawn in a panel of their own when there are any. */
   readonly evaluations?:
-    | readonly { readonly step: number; readonly metric: Metric; readonly value: number }[]
+    | readonly { readonly step: number; readonly metric: Measure; readonly value: number }[]
     | undefined;
 }
-
-type Metric = "accuracy" | "loss";
 
 interface Point {
   readonly step: number;
@@ -214,10 +213,11 @@ const metrics = {
     show: (v: number) => percent(v, 3),
     format: percent,
   },
+  f1: { name: "F1 on held-out rows", best: Math.max, most: 1, show: (v: number) => percent(v, 3), format: percent },
   loss: { name: "loss on held-out rows", best: Math.min, most: Number.POSITIVE_INFINITY, show: precise, format: plain },
 } as const;
 
-const evaluationPanel = (metric: Metric, points: readonly Point[]): Panel => {
+const evaluationPanel = (metric: Measure, points: readonly Point[]): Panel => {
   const { name, best, most, show, format } = metrics[metric];
   const values = points.map(({ value }) => value);
   const [low, high] = range(values, values);

@@ -11,6 +11,7 @@ import {
 import { crc32 } from "node:zlib";
 import { z } from "zod";
 import { writeError, writeFileAtomic } from "../atomic.js";
+import { measures } from "../data/task.js";
 import { messageOf, ZerothError } from "../errors.js";
 
 /*
@@ -84,7 +85,7 @@ const noteSchema = z.discriminatedUnion("note", [
     note: z.literal("evaluation"),
     /** Steps taken before it. */
     step,
-    metric: z.enum(["accuracy", "loss"]),
+    metric: z.enum(measures),
     value: figure,
     best: z.boolean(),
   }),

@@ -1,7 +1,9 @@
 import { performance } from "node:perf_hooks";
+import type { Measure } from "../data/task.js";
 import type { Engine } from "../engine/engine.js";
 import type { Run } from "../engine/protocol.js";
 import { ZerothError } from "../errors.js";
+import type { Point } from "../estimator/estimator.js";
 import type { StepRecord } from "./journal.js";
 import { learningRateAt, type Schedule } from "./schedule.js";
 import { driving, lossOf, type Stepper, takeStep } from "./step.js";
@@ -12,21 +14,31 @@ export interface Batch {
   loss(outputs: readonly Float32Array[]): number;
   /** What the engine must be given before the runs. */
   prepare?(engine: Engine): Promise<void>;
+  /** The losses, where they are not of the runs' outputs but of what the model writes. */
+  losses?(engine: Engine, points: readonly Point[]): Promise<readonly number[]>;
 }
 
-export type Metric = "accuracy" | "loss";
+/** A batch's losses at points. */
+export const batchLosses = async (
+  engine: Engine,
+  batch: Omit<Batch, "prepare">,
+  points: readonly Point[],
+): Promise<readonly number[]> =>
+  batch.losses === undefined
+    ? (await engine.evaluate({ points, runs: batch.runs })).map(batch.loss)
+    : batch.losses(engine, points);
 
 export interface Evaluation {
   /** Steps done. */
   readonly step: number;
-  readonly metric: Metric;
+  readonly metric: Measure;
   readonly value: number;
 }
 
 /** Whether `a` is a better value than `b`. */
-const isBetter = (metric: Metric, a: number, b: number): boolean => {
+const isBetter = (metric: Measure, a: number, b: number): boolean => {
   if (Number.isNaN(b)) return !Number.isNaN(a);
-  return metric === "accuracy" ? a > b : a < b;
+  return metric === "loss" ? a < b : a > b;
 };
 
 /** The best of some evaluations, the earliest when they tie. */
@@ -59,7 +71,7 @@ export interface LoopPlan {
   /** The rows that an anchored estimator looks at, the same in every step. */
   anchor(): Batch;
   /** Value on the dev rows, at the live weights. */
-  evaluate(): Promise<{ metric: Metric; value: number }>;
+  evaluate(): Promise<{ metric: Measure; value: number }>;
   /** Makes a step's record durable. */
   record(record: StepRecord): void;
   /** Makes an evaluation durable; `best` ones keep their weights. */
@@ -128,8 +140,7 @@ export async function* loop(engine: Engine, plan: LoopPlan): AsyncGenerator<Loop
       driving(engine, async (points, rows) => {
         const batch = rows === "anchor" ? plan.anchor() : own;
         await batch.prepare?.(engine);
-        const outputs = await engine.evaluate({ points, runs: batch.runs });
-        return outputs.map((output) => batch.loss(output));
+        return batchLosses(engine, batch, points);
       }),
       memory,
     );

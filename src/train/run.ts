@@ -1,4 +1,5 @@
 import { writeFileAtomic } from "../atomic.js";
+import type { Measure } from "../data/task.js";
 import type { Engine } from "../engine/engine.js";
 import { lossChart } from "./chart.js";
 import {
@@ -10,7 +11,7 @@ import {
   readJournal,
   reopenJournal,
 } from "./journal.js";
-import { type Batch, bestOf, type Evaluation, type LoopEvent, loop, type Metric, type Outcome } from "./loop.js";
+import { type Batch, bestOf, type Evaluation, type LoopEvent, loop, type Outcome } from "./loop.js";
 import { openMetrics } from "./metrics.js";
 import { restoreRun, saveSnapshot } from "./restore.js";
 import type { RunFolder } from "./run-folder.js";
@@ -37,7 +38,7 @@ export interface RunPlan {
   batch(step: number): Batch;
   anchor(): Batch;
   /** Value on the dev rows, at the live weights. */
-  evaluate(engine: Engine): Promise<{ metric: Metric; value: number }>;
+  evaluate(engine: Engine): Promise<{ metric: Measure; value: number }>;
   /** Looks at a fresh run's loss before the first step, and leaves the engine as it was; what is to be told. */
   check(engine: Engine): Promise<readonly string[]>;
   /** Hashes the base's weight files; runs beside the first steps. */

@@ -5,21 +5,25 @@ import { runOf } from "../../engine/feeds.js";
 import { ZerothError } from "../../errors.js";
 import type { Point } from "../../estimator/estimator.js";
 import type { RunnableModel } from "../../model/onnx/imported.js";
-import { lossOf, type Objective } from "../../objective/objective.js";
+import { lossOf } from "../../objective/objective.js";
 import type { Key } from "../../random/key.js";
-import type { Batch } from "../../train/loop.js";
+import { type Batch, batchLosses } from "../../train/loop.js";
+import type { AskedObjective } from "../examples.js";
 import type { NoiseReport, RadiusReport } from "../types.js";
+import { askedBatch } from "../written.js";
 import { mean, rms } from "./statistics.js";
 
 /** Losses at points of the weights' space. */
 export type Losses = (points: readonly Point[]) => Promise<readonly number[]>;
 
 export const lossesOf =
-  (engine: Engine, { runs, loss }: Pick<Batch, "runs" | "loss">): Losses =>
-  async (points) =>
-    (await engine.evaluate({ points, runs })).map(loss);
+  (engine: Engine, batch: Batch): Losses =>
+  (points) =>
+    batchLosses(engine, batch, points);
 
-export const batchOf = (family: RunnableModel, objective: Objective, trees: readonly TokenTree[]): Batch => {
+export const batchOf = (family: RunnableModel, objective: AskedObjective, trees: readonly TokenTree[]): Batch => {
+  const { asks } = objective;
+  if (asks !== undefined) return askedBatch(asks, trees);
   const made = packs(trees, { head: objective.head });
   return { runs: made.map((pack) => runOf(family, pack)), loss: (outputs) => lossOf(objective, made, outputs) };
 };
@@ -28,7 +32,7 @@ export const batchOf = (family: RunnableModel, objective: Objective, trees: read
 const FEW_TOKENS = 64;
 
 /** The shortest rows of a step, of so few tokens that a forward pass is quick: one at least. */
-export const smallBatch = (family: RunnableModel, objective: Objective, trees: readonly TokenTree[]): Batch => {
+export const smallBatch = (family: RunnableModel, objective: AskedObjective, trees: readonly TokenTree[]): Batch => {
   const ascending = trees.toSorted((a, b) => treeSize(a) - treeSize(b));
   let tokens = 0;
   const few = ascending.filter((tree, i) => {

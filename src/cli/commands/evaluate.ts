@@ -28,6 +28,10 @@ export const evaluate = defineCommand({
     if (terminal.json) terminal.record({ task, metric, ...(correct === undefined ? {} : { correct }), total, value });
     else if (correct === undefined)
       terminal.line(`${paint.bold(`${task}: loss ${value.toFixed(4)}`)} nats a token over ${counted(total, "row")}`);
+    else if (metric === "f1")
+      terminal.line(
+        `${paint.bold(`${task}: F1 ${percent(value)}`)}, exact match ${percent(correct / total)} (${grouped(correct)} of ${counted(total, "row")})`,
+      );
     else
       terminal.line(
         `${paint.bold(`${task}: accuracy ${percent(value)}`)} (${grouped(correct)} of ${counted(total, "row")})`,
