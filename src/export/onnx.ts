@@ -42,7 +42,11 @@ const refuse = ({ model, family, adapterOnly, dtype }: Wanted): void => {
 const json = (value: Json): string => `${JSON.stringify(value, null, 2)}\n`;
 
 /** What goes with the graph: configuration, tokenizer, generation settings. */
-const sidecars = ({ model }: Wanted, graphName: string, isInside: boolean): ReadonlyMap<string, Uint8Array | string> => {
+const sidecars = (
+  { model }: Wanted,
+  graphName: string,
+  isInside: boolean,
+): ReadonlyMap<string, Uint8Array | string> => {
   const { torch_dtype: _, ...config } = model.config;
   const own = isInside ? {} : { "transformers.js_config": { use_external_data_format: { [graphName]: 1 } } };
   const roles = ["bos_token_id", "eos_token_id", "pad_token_id"];
@@ -79,7 +83,8 @@ export const onnx: Format = {
       await writeFileAtomic(`${file}_data`, chunks());
       await writeFileAtomic(file, encodeModel(graph));
     }
-    for (const [name, content] of sidecars(wanted, graphName, isInside)) await writeFileAtomic(join(out, name), content);
+    for (const [name, content] of sidecars(wanted, graphName, isInside))
+      await writeFileAtomic(join(out, name), content);
     return { tensors: family.parameters.length, survivingChanges: merged.survivingChanges() };
   },
 };

@@ -91,8 +91,7 @@ export const attention = (
         g.op("Transpose", [binned(k, 1)], { perm: [0, 2, 3, 4, 1] }),
         g.op("Transpose", [binned(v, 1)], { perm: [0, 2, 3, 1, 4] }),
       ];
-    const byHead = (x: Value): Value =>
-      g.op("Transpose", [rows(x, [keyHeads, headSize])], { perm: [0, 2, 1, 3] });
+    const byHead = (x: Value): Value => g.op("Transpose", [rows(x, [keyHeads, headSize])], { perm: [0, 2, 1, 3] });
     const all = sight.remember({ keys: byHead(k), values: byHead(v) });
     const grouped = (x: Value): Value => g.reshape(x, [0, 0, 1, -1, headSize]);
     return [g.op("Transpose", [grouped(all.keys)], { perm: [0, 1, 2, 4, 3] }), grouped(all.values)];
