@@ -24,6 +24,8 @@ const valuesIn = (sources: ReadonlyMap<string, TensorSource>, name: string): Flo
 };
 const tensorsIn = (path: string): ReadonlyMap<string, TensorSource> =>
   new Map(readGguf(path).tensors.map((tensor) => [tensor.name, tensor]));
+/** Bit for bit; the matcher of arrays takes minutes over a model. */
+const isSame = (a: Float32Array, b: Float32Array): boolean => Buffer.from(a.buffer).equals(Buffer.from(b.buffer));
 const largest = (a: Float32Array, b: Float32Array): number =>
   a.reduce((most, value, i) => Math.max(most, Math.abs(value - (b[i] ?? Number.NaN))), 0);
 
@@ -37,7 +39,7 @@ describe("a model as GGUF", () => {
     const again = await load(out);
     expect(new Set(again.files.weights.keys())).toEqual(new Set(model.family.parameters.map(({ name }) => name)));
     for (const { name } of model.family.parameters)
-      expect(valuesIn(again.files.weights, name), name).toEqual(valuesIn(model.files.weights, name));
+      expect(isSame(valuesIn(again.files.weights, name), valuesIn(model.files.weights, name)), name).toBe(true);
     const numbers = ["hidden_size", "num_key_value_heads", "head_dim", "rope_theta", "tie_word_embeddings"];
     for (const key of numbers) expect(again.files.config[key], key).toEqual(model.files.config[key]);
     expect(again.family.contextLength).toBe(model.family.contextLength);
@@ -81,7 +83,7 @@ describe("a model as GGUF", () => {
     await merge(model, { adapter, out: folder });
     const [again, merged] = [await load(out), await load(folder)];
     for (const { name } of model.family.parameters)
-      expect(valuesIn(again.files.weights, name), name).toEqual(valuesIn(merged.files.weights, name));
+      expect(isSame(valuesIn(again.files.weights, name), valuesIn(merged.files.weights, name)), name).toBe(true);
     const small = await writeLora(modules, { r: 2, lora_alpha: 1e-3 });
     const { survivingChanges } = await exportModel(model, {
       ...{ format: "gguf", out: await file(), adapter: small, dtype: "bfloat16" },
@@ -141,8 +143,7 @@ describe("a model as GGUF", () => {
   });
 
   it("SentencePiece's merges come back from the scores that are written", async () => {
-    const pieces = ["<unk>", "<s>", "</s>", ...WORDS.slice(2, 8), "▁", "hell", "hello"];
-    const words = pieces.map((word) => (word === "Ġ" ? "x" : word));
+    const words = ["<unk>", "<s>", "</s>", ...WORDS.slice(2, 6), ...WORDS.slice(7, 9), "▁", "hell", "hello"];
     const entries = [
       ["tokenizer.ggml.model", 8, "llama"],
       ["tokenizer.ggml.tokens", strings, words],

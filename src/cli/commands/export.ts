@@ -6,11 +6,12 @@ import { openModel } from "../model.js";
 
 export const exportCommand = defineCommand({
   name: "export",
-  summary: "Write a model or an adapter for another program: llama.cpp, PEFT.",
+  summary: "Write a model or an adapter for another program: llama.cpp, transformers.js, PEFT.",
   flags: { model, adapter: optional(adapter), ...exportFlags, dtype },
   examples: [
     ["--model ./model --adapter tuned --format gguf --out tuned.gguf --dtype float16", "for llama.cpp, in one file"],
     ["--model ./model --adapter tuned --format gguf --adapter-only --out lora.gguf", "for llama.cpp's --lora"],
+    ["--model ./model --adapter tuned --format onnx --out ./tuned-onnx", "for transformers.js, in Node or a browser"],
     ["--model ./model --adapter tuned --format peft --out peft-adapter", "in PEFT's plainest form"],
   ],
   async run(options, { terminal }) {
