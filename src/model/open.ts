@@ -28,6 +28,8 @@ export interface OpenModel {
   readonly weights: ReadonlyMap<string, TensorSource>;
   /** Weight files, real paths; shards in the order of their names. */
   readonly files: readonly string[];
+  /** Tensors of types that are not read, such as the positions 0, 1, 2, … that old files keep. */
+  readonly unread?: ReadonlyMap<string, { readonly file: string; readonly dtype: string }>;
   readonly tokenizer: Tokenizer;
   /** Files that go along when the model is written anew: tokenizer, template, generation settings. */
   sidecars(): readonly Sidecar[];

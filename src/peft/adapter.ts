@@ -1,8 +1,9 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { messageOf, ZerothError } from "../errors.js";
 import type { Parameter } from "../model/family.js";
+import { python } from "../model/folder-weights.js";
 import { readSafetensorsHeader } from "../model/safetensors.js";
 import { readTensorSync, type TensorSource } from "../model/weights.js";
 import { oneLine } from "../one-line.js";
@@ -11,6 +12,8 @@ import { type LoraConfig, type LoraModule, loraConfig, loraModules, loraNames } 
 /** PEFT's two file names. */
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter_config.json";
+/** What it wrote before. */
+const ADAPTER_PICKLE = "adapter_model.bin";
 
 export interface LoadedAdapter {
   readonly config: LoraConfig;
@@ -36,6 +39,17 @@ const readConfig = (file: string): LoraConfig => {
   return parsed.data;
 };
 
+/** @throws ZerothError for a folder that has its weights as a pickle alone */
+const refusePickle = (folder: string): void => {
+  if (existsSync(join(folder, ADAPTER_WEIGHTS)) || !existsSync(join(folder, ADAPTER_PICKLE))) return;
+  throw new ZerothError(
+    `${folder} holds ${ADAPTER_PICKLE}, a Python pickle, which may run code when read; Zeroth reads safetensors. Convert it once:\n${python(
+      "import torch, safetensors.torch as s; d = sys.argv[1]; s.save_file({k: v.contiguous() for k, v in torch.load(d + '/adapter_model.bin', weights_only=True).items()}, d + '/adapter_model.safetensors')",
+      folder,
+    )}`,
+  );
+};
+
 const list = (names: readonly string[]): string => {
   const shown = names
     .slice(0, 3)
@@ -51,6 +65,7 @@ const list = (names: readonly string[]): string => {
 export const readAdapter = (folder: string, parameters: readonly Parameter[]): LoadedAdapter => {
   const config = readConfig(join(folder, ADAPTER_CONFIG));
   const file = join(folder, ADAPTER_WEIGHTS);
+  refusePickle(folder);
   const tensors = new Map(readSafetensorsHeader(file).map((source) => [source.name, source]));
   // The file decides which modules are adapted; the configuration only says how (PEFT writes no entry for an absent one).
   const present = [...tensors.keys()]
