@@ -32,6 +32,8 @@ export interface OpenModel {
   readonly generation: Json;
   /** Weight files, real paths; shards in the order of their names. */
   readonly files: readonly string[];
+  /** Tensors of types that are not read, such as the positions 0, 1, 2, … that old files keep. */
+  readonly unread?: ReadonlyMap<string, { readonly file: string; readonly dtype: string }>;
   readonly tokenizer: Tokenizer;
   /** Where the model came with a graph of its own: what is known of it. */
   readonly imported?: ImportedModel;

@@ -8,7 +8,7 @@ import { elementsOf, type TensorSource } from "./weights.js";
 
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' bytes. */
 const LARGEST_HEADER = 100e6;
-const weightTypes = ["F32", "F16", "BF16"] as const;
+export const weightTypes = ["F32", "F16", "BF16"] as const;
 /** What a file may hold: weights, or the numbers of elements. */
 const contents = { weights: weightTypes, indices: ["I32"] as const };
 
@@ -29,12 +29,14 @@ const readExactly = (fd: number, offset: number, length: number): Uint8Array => 
 /**
  * Reads the header of a safetensors file and checks every tensor of it: inside the file, no overlaps, size as dtype and shape say.
  *
+ * @param onOther told the tensors of other types, which are then left out
  * @returns the tensors in the order of their places; none of their bytes is read
  * @throws ZerothError that names the file and the tensor
  */
 export const readSafetensorsHeader = (
   path: string,
   content: keyof typeof contents = "weights",
+  onOther?: (name: string, dtype: string) => void,
 ): readonly TensorSource[] => {
   const dtypes: readonly Encoding[] = contents[content];
   let fd: number;
@@ -66,7 +68,7 @@ export const readSafetensorsHeader = (
     if (typeof json !== "object" || json === null || Array.isArray(json)) throw bad("its header is not an object");
     const tensors = Object.entries(json)
       .filter(([name]) => name !== "__metadata__")
-      .map(([name, value]) => {
+      .flatMap(([name, value]): readonly TensorSource[] => {
         const parsed = entrySchema.safeParse(value);
         if (!parsed.success) throw bad(`the entry of ${name} is malformed (${parsed.error.issues[0]?.message})`);
         const {
@@ -78,6 +80,8 @@ export const readSafetensorsHeader = (
           throw bad(`${name} lies at bytes ${start} to ${end}, past the file's end`);
         const encoding = dtypes.find((known) => known === dtype);
         if (encoding === undefined) {
+          onOther?.(name, dtype);
+          if (onOther !== undefined) return [];
           throw new ZerothError(
             `${path}: ${oneLine(`${name} has dtype ${dtype}`)}. Zeroth reads ${dtypes.join(", ")}.`,
           );
@@ -85,7 +89,7 @@ export const readSafetensorsHeader = (
         const expected = elementsOf(shape) * encodings[encoding].blockBytes;
         if (end - start !== expected)
           throw bad(`${name} is ${dtype} [${shape}], ${expected} bytes, but takes ${end - start}`);
-        return { name, shape, encoding, file, offset: dataStart + start, length: end - start };
+        return [{ name, shape, encoding, file, offset: dataStart + start, length: end - start }];
       })
       .sort((a, b) => a.offset - b.offset || a.length - b.length);
     tensors.forEach((tensor, i) => {

@@ -106,7 +106,9 @@ export const makeTokenizer = (files: TokenizerFiles): Tokenizer => {
         : blaming(files.from, fault, () => Array.from(inner.encode(text, { add_special_tokens: add }).ids)),
     // As the ids say: the clean-up that some configurations ask for drops spaces before punctuation.
     decode: (ids, { skipSpecial } = { skipSpecial: false }) =>
-      inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false }),
+      blaming(files.from, fault, () =>
+        inner.decode([...ids], { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false }),
+      ),
     pair: (first, second) =>
       blaming(files.from, fault, () => {
         const { ids, token_type_ids: types } = inner.encode(first, { text_pair: second, return_token_type_ids: true });

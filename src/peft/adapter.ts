@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
+import { python } from "../model/folder-weights.js";
 import type { Json } from "../model/json.js";
 import { readSafetensorsHeader, writeSafetensors } from "../model/safetensors.js";
 import { readTensorSync, type TensorSource } from "../model/weights.js";
@@ -17,6 +18,8 @@ import { encoded, type Reader } from "./save.js";
 /** PEFT's two file names. */
 export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter_config.json";
+/** What it wrote before. */
+const ADAPTER_PICKLE = "adapter_model.bin";
 
 /** Whether a path is an adapter, rather than a model that was tuned whole. */
 export const isAdapter = (path: string): boolean => existsSync(join(path, ADAPTER_CONFIG));
@@ -58,6 +61,17 @@ const readConfig = (file: string) => {
   return { folder, config: parsed.data, base };
 };
 
+/** @throws ZerothError for a folder that has its weights as a pickle alone */
+const refusePickle = (folder: string): void => {
+  if (existsSync(join(folder, ADAPTER_WEIGHTS)) || !existsSync(join(folder, ADAPTER_PICKLE))) return;
+  throw new ZerothError(
+    `${folder} holds ${ADAPTER_PICKLE}, a Python pickle, which may run code when read; Zeroth reads safetensors. Convert it once:\n${python(
+      "import torch, safetensors.torch as s; d = sys.argv[1]; s.save_file({k: v.contiguous() for k, v in torch.load(d + '/adapter_model.bin', weights_only=True).items()}, d + '/adapter_model.safetensors')",
+      folder,
+    )}`,
+  );
+};
+
 const list = (names: readonly string[]): string => {
   const shown = names
     .slice(0, 3)
@@ -75,6 +89,7 @@ const tensorsOf = ({ tensors, frozen = [] }: Method): readonly Trainable[] => [.
 export const readAdapter = (path: string, model: Base): LoadedAdapter => {
   const { folder, config, base } = readConfig(join(path, ADAPTER_CONFIG));
   const file = join(path, ADAPTER_WEIGHTS);
+  refusePickle(path);
   const tensors = new Map(readSafetensorsHeader(file).map((source) => [source.name, source]));
   const method = folder.read(model, { config, folder: path, tensors });
   const expected = new Map(tensorsOf(method).map(({ name, shape }) => [name, shape]));

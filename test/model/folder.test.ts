@@ -67,6 +67,50 @@ describe("a model folder", () => {
     expect(new Set([...weights.values()].map(({ file }) => file))).toEqual(new Set(files));
   });
 
+  it("shards lie in the folder or, of a hub's snapshot, among its blobs; a link to anywhere else is refused", async () => {
+    const place = await temporaryFolder();
+    const [snapshot, blobs] = [join(place, "snapshots", "abc"), join(place, "blobs")];
+    await mkdir(snapshot, { recursive: true });
+    await mkdir(blobs);
+    await writeTinyModel(snapshot, ["model.safetensors"]);
+    await writeShards(snapshot);
+    const shard = "model-00001-of-00002.safetensors";
+    const link = async (from: string, to: string) => {
+      await rename(join(snapshot, shard), to);
+      await symlink(from, join(snapshot, shard));
+    };
+    await link("../../blobs/123", join(blobs, "123"));
+    expect((await openModel(snapshot)).files).toContain(await realpath(join(blobs, "123")));
+
+    const elsewhere = await temporaryFolder();
+    await unlink(join(snapshot, shard));
+    await rename(join(blobs, "123"), join(elsewhere, "123"));
+    await symlink(join(elsewhere, "123"), join(snapshot, shard));
+    expect(await refusal(snapshot)).toContain(
+      `${join(snapshot, shard)}, which model.safetensors.index.json names, is a link out of its folder`,
+    );
+    // By way of a link that lies in the folder itself, too.
+    await rename(join(snapshot, shard), join(snapshot, "hop"));
+    await symlink("hop", join(snapshot, shard));
+    expect(await refusal(snapshot)).toContain("is a link out of its folder");
+  });
+
+  it("tensors of other types are left out, and norms that TensorFlow named have their names of today", async () => {
+    const folder = await temporaryFolder();
+    await writeTinyModel(folder, ["model.safetensors"]);
+    const bytes = () => new Uint8Array(16);
+    await writeSafetensors(join(folder, "model.safetensors"), [
+      { name: "bert.embeddings.LayerNorm.gamma", shape: [4], dtype: "F32", bytes },
+      { name: "bert.embeddings.LayerNorm.beta", shape: [4], dtype: "F32", bytes },
+      { name: "bert.embeddings.position_ids", shape: [4], dtype: "I32", bytes },
+    ]);
+    const { weights, unread } = await openModel(folder);
+    expect([...weights.keys()].sort()).toEqual(["bert.embeddings.LayerNorm.bias", "bert.embeddings.LayerNorm.weight"]);
+    expect([...(unread ?? [])]).toEqual([
+      ["bert.embeddings.position_ids", { file: join(folder, "model.safetensors"), dtype: "I32" }],
+    ]);
+  });
+
   it("the chat template: a file, a text, or a list of named ones", async () => {
     const folder = await temporaryFolder();
     await writeTinyModel(folder);
@@ -135,7 +179,9 @@ describe("a model folder", () => {
     expect(await refusal(join(folder, "file", "inside"))).toContain("ENOTDIR");
     expect(await refusal(join(folder, "file"))).toContain("is a file, not a model");
     await writeJson(join(folder, "pytorch_model.bin"), 0);
-    expect(await refusal(folder)).toMatch(/pickle[\s\S]*save_pretrained/);
+    expect(await refusal(folder)).toMatch(
+      /pickle[^\n]*\npython -c "[^"\n]*architectures[^"\n]*save_pretrained\(d\)" "[^"\n]*"$/,
+    );
     await writeJson(join(folder, "adapter_model.safetensors"), 0);
     expect(await refusal(folder)).toContain("--adapter");
     expect(await refusal(join(folder, "adapter_model.safetensors"))).toContain(`the folder it is in: ${folder}`);

@@ -3,56 +3,16 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { messageOf, ZerothError } from "../../src/errors.js";
+import { ZerothError } from "../../src/errors.js";
 import { openModel } from "../../src/model/open.js";
 import { readSafetensorsHeader } from "../../src/model/safetensors.js";
+import { makeTokenizer } from "../../src/model/tokenizer.js";
 import { readTensorSync } from "../../src/model/weights.js";
+import { damage, mutated, survives } from "../damage.js";
+import { writeEncoder } from "./families/encoders.js";
 import { tinyGguf } from "./gguf-file.js";
-import { temporaryFolder, tokenizer, writeTinyModel } from "./tiny.js";
+import { temporaryFolder, tokenizer, writeShards, writeTinyModel } from "./tiny.js";
 
-/** Damage to a file: cut, flipped bits, bytes written over. Near the front is where the header is. */
-type Harm = (bytes: Buffer) => Buffer;
-const damage = (length: number): fc.Arbitrary<Harm> => {
-  const place = fc.oneof(fc.nat(length - 1), fc.nat(Math.min(64, length - 1)));
-  return fc.oneof(
-    place.map((at) => (bytes: Buffer) => bytes.subarray(0, at)),
-    fc.array(fc.tuple(place, fc.integer({ min: 1, max: 255 })), { minLength: 1, maxLength: 8 }).map(
-      (flips): Harm =>
-        (bytes) => {
-          const damaged = Buffer.from(bytes);
-          for (const [at, mask] of flips) damaged[at] = (damaged[at] ?? 0) ^ mask;
-          return damaged;
-        },
-    ),
-    fc.tuple(place, fc.uint8Array({ minLength: 1, maxLength: 16 })).map(
-      ([at, over]): Harm =>
-        (bytes) => {
-          const damaged = Buffer.from(bytes);
-          damaged.set(over.subarray(0, damaged.length - at), at);
-          return damaged;
-        },
-    ),
-    // A length field that claims far more than there is.
-    fc.tuple(place, fc.constantFrom(2n ** 64n - 1n, 2n ** 63n, 2n ** 53n, 2n ** 40n, 2n ** 31n)).map(
-      ([at, claim]): Harm =>
-        (bytes) => {
-          const damaged = Buffer.from(bytes);
-          damaged.writeBigUInt64LE(claim, Math.min(at, damaged.length - 8));
-          return damaged;
-        },
-    ),
-  );
-};
-
-/** Anything but a success or an error that the user can act on is a defect. */
-const survives = async (work: () => unknown): Promise<void> => {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof ZerothError)) throw error;
-    expect(messageOf(error).split("\n").length).toBeLessThanOrEqual(4);
-  }
-};
 const RUNS = Number(process.env.ZEROTH_FUZZ_RUNS ?? 300);
 
 /** Damages a good file over and over; memory must stay about where it was. */
@@ -94,6 +54,48 @@ describe("damaged files are refused or read, never a crash", () => {
       writeFileSync(join(folder, "tokenizer.json"), bytes);
       (await openModel(folder)).tokenizer.encode("hello hello");
     });
+  });
+});
+
+describe("files whose JSON no longer makes sense are refused or read, never a crash", () => {
+  const words = ["the", "film", "was", "good", "bad", "."];
+  const runs = { numRuns: Math.ceil(RUNS / 2) };
+
+  it.each(["bert", "roberta"] as const)("tokenizer.json and tokenizer_config.json of %s", async (kind) => {
+    const folder = await temporaryFolder();
+    await writeEncoder(folder, kind, { words });
+    const read = async (name: string) => JSON.parse(await readFile(join(folder, name), "utf8"));
+    const config = { ...(await read("tokenizer_config.json")), bos_token: "<s>", eos_token: { content: "</s>" } };
+    const files = { tokenizer: await read("tokenizer.json"), config };
+    await fc.assert(
+      fc.asyncProperty(mutated(files), ({ tokenizer = {}, config = {} }) =>
+        survives(() => {
+          const chatTemplate = "{{ bos_token }}{{ messages[0].content }}";
+          const made = makeTokenizer({ tokenizer, config, chatTemplate, from: "tokenizer.json" });
+          for (const text of ["the film was good", " bad", "", `so${made.mask?.text}.`])
+            for (const special of [true, false]) made.decode(made.encode(text, { special }));
+          made.pair("the film", "was bad");
+          made.token(3);
+          made.chat?.([{ role: "user", content: "the film" }], { addGenerationPrompt: true });
+        }),
+      ),
+      runs,
+    );
+  });
+
+  it("the index of shards", async () => {
+    const folder = await temporaryFolder();
+    await writeTinyModel(folder, ["model.safetensors"]);
+    await writeShards(folder);
+    const index = join(folder, "model.safetensors.index.json");
+    const good = JSON.parse(await readFile(index, "utf8"));
+    await fc.assert(
+      fc.asyncProperty(mutated(good), (json) => {
+        writeFileSync(index, JSON.stringify(json));
+        return survives(() => openModel(folder));
+      }),
+      { numRuns: Math.ceil(RUNS / 8) },
+    );
   });
 });
 

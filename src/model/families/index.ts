@@ -1,7 +1,9 @@
 import { ZerothError } from "../../errors.js";
 import { oneLine } from "../../one-line.js";
 import type { BoundFamily, Family } from "../family.js";
+import { isJson } from "../json.js";
 import type { OpenModel } from "../open.js";
+import { weightTypes } from "../safetensors.js";
 import { bert } from "./bert.js";
 import { gemma3 } from "./gemma3.js";
 import { gpt2 } from "./gpt2.js";
@@ -21,7 +23,7 @@ const show = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
  * The architecture of an opened model, every tensor of it present and of the right shape.
  * @throws ZerothError for an unknown `model_type` (lists the known ones), a missing field, or a tensor missing or misshapen
  */
-export const bindFamily = ({ config, configFile, weights }: OpenModel): BoundFamily => {
+export const bindFamily = ({ config, configFile, weights, unread }: OpenModel): BoundFamily => {
   const type = config.model_type;
   const family = families.find(({ modelTypes }) => modelTypes.some((known) => known === type));
   if (family === undefined) {
@@ -33,8 +35,17 @@ export const bindFamily = ({ config, configFile, weights }: OpenModel): BoundFam
   const bound = family.bind(config, (name) => weights.has(name), configFile);
   for (const { name, shape } of bound.parameters) {
     const source = weights.get(name);
-    if (source === undefined)
-      throw new ZerothError(`${configFile}: the weights lack ${name}, which this configuration needs.`);
+    if (source === undefined) {
+      const other = unread?.get(name);
+      if (other !== undefined)
+        throw new ZerothError(
+          `${other.file}: ${name} has dtype ${oneLine(other.dtype)}. Zeroth reads ${weightTypes.join(", ")}, and GGUF.`,
+        );
+      const quantized = isJson(config.quantization_config)
+        ? `\nIts weights are quantized (quantization_config): take the model in floating point, or as a GGUF.`
+        : "";
+      throw new ZerothError(`${configFile}: the weights lack ${name}, which this configuration needs.${quantized}`);
+    }
     if (String(source.shape) !== String(shape)) {
       throw new ZerothError(
         `${source.file}: ${name} has shape ${show(source.shape)}; the configuration asks for ${show(shape)}.`,
