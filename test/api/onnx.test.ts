@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { full, lora, mezo } from "../../src/api/choices.js";
-import { doctor } from "../../src/api/doctor.js";
 import { batchOf, lossesOf } from "../../src/api/doctor/noise.js";
+import { doctor } from "../../src/api/doctor.js";
 import { openAdapted, openEngine } from "../../src/api/engines.js";
 import { evaluate } from "../../src/api/evaluate.js";
 import { finetune } from "../../src/api/finetune.js";
@@ -47,7 +47,11 @@ const tree = (shared: readonly number[], ...options: readonly (readonly number[]
   branches: options.map((ids) => ({ ids, scored: ids.map((_, i) => shared.length + i) })),
 });
 /** Rows of other lengths side by side; options of one token each, and of more. */
-const short = [tree([5, 9, 100, 7], [33], [21]), tree([40, 41], [33], [21]), tree([900, 3, 17, 1200, 8, 6, 2], [33], [21])];
+const short = [
+  tree([5, 9, 100, 7], [33], [21]),
+  tree([40, 41], [33], [21]),
+  tree([900, 3, 17, 1200, 8, 6, 2], [33], [21]),
+];
 const long = [tree([5, 9, 100], [33, 8], [21, 50, 4]), tree([40, 41, 900, 3, 8, 11], [33, 1], [21])];
 
 const outputsOf = async (model: Model, trees: readonly TokenTree[], adapter?: string): Promise<number[]> => {
@@ -73,34 +77,45 @@ describe.each<ExportOptions>([{ external: true }, { style: "genai" }, { style: "
       model = await exported(options);
     }, LONG);
 
-    test("gives the native model's logits, rows padded on the right", async () => {
-      expect(furthest(await outputsOf(model, short), await outputsOf(native, short))).toBeLessThan(1e-4);
-      expect(furthest(await outputsOf(model, long), await outputsOf(native, long))).toBeLessThan(1e-4);
-    }, LONG);
+    test(
+      "gives the native model's logits, rows padded on the right",
+      async () => {
+        expect(furthest(await outputsOf(model, short), await outputsOf(native, short))).toBeLessThan(1e-4);
+        expect(furthest(await outputsOf(model, long), await outputsOf(native, long))).toBeLessThan(1e-4);
+      },
+      LONG,
+    );
 
-    test("gives the native model's projected gradients, and those of many points at once are those one by one", async () => {
-      const slopesOf = async (of: Model) => {
-        const settings = resolveSettings({ method: "lora", optimizer: "mezo", targets: "all-linear", seed: 3 }, 1);
-        const trainer = trainerOf(of, settings, 8);
-        const engine = await openEngine(of, { ...{ method: trainer.method, training: trainer, seed: 3n }, runTokens: 512 });
-        try {
-          const losses = lossesOf(engine, batchOf(of.family, objectives.classification, long));
-          const points = [0, 1].flatMap((query): Point[] =>
-            [0.02, -0.02].map((scale) => [{ key: { seed: 3n, stream: "noise", step: 0, query }, scale }]),
-          );
-          const together = await losses(points);
-          const apart: number[] = [];
-          for (const point of points) apart.push(...(await losses([point])));
-          return { together, apart, slopes: [0, 2].map((i) => ((together[i] ?? 0) - (together[i + 1] ?? 0)) / 0.04) };
-        } finally {
-          await engine.close();
-        }
-      };
-      const [ours, theirs] = [await slopesOf(native), await slopesOf(model)];
-      expect(furthest(theirs.together, theirs.apart)).toBeLessThan(1e-5);
-      expect(furthest(theirs.slopes, ours.slopes)).toBeLessThan(1e-3);
-      expect(Math.min(...ours.slopes.map(Math.abs))).toBeGreaterThan(1e-2);
-    }, LONG);
+    test(
+      "gives the native model's projected gradients, and those of many points at once are those one by one",
+      async () => {
+        const slopesOf = async (of: Model) => {
+          const settings = resolveSettings({ method: "lora", optimizer: "mezo", targets: "all-linear", seed: 3 }, 1);
+          const trainer = trainerOf(of, settings, 8);
+          const engine = await openEngine(of, {
+            ...{ method: trainer.method, training: trainer, seed: 3n },
+            runTokens: 512,
+          });
+          try {
+            const losses = lossesOf(engine, batchOf(of.family, objectives.classification, long));
+            const points = [0, 1].flatMap((query): Point[] =>
+              [0.02, -0.02].map((scale) => [{ key: { seed: 3n, stream: "noise", step: 0, query }, scale }]),
+            );
+            const together = await losses(points);
+            const apart: number[] = [];
+            for (const point of points) apart.push(...(await losses([point])));
+            return { together, apart, slopes: [0, 2].map((i) => ((together[i] ?? 0) - (together[i + 1] ?? 0)) / 0.04) };
+          } finally {
+            await engine.close();
+          }
+        };
+        const [ours, theirs] = [await slopesOf(native), await slopesOf(model)];
+        expect(furthest(theirs.together, theirs.apart)).toBeLessThan(1e-5);
+        expect(furthest(theirs.slopes, ours.slopes)).toBeLessThan(1e-3);
+        expect(Math.min(...ours.slopes.map(Math.abs))).toBeGreaterThan(1e-2);
+      },
+      LONG,
+    );
   },
 );
 
@@ -120,46 +135,58 @@ const tuned = async (model: Model, options: Partial<FinetuneOptions> = {}) => {
   return { out, notes };
 };
 
-test("an adapter that one of them trained is the other's, name by name and logit by logit", async () => {
-  for (const [trained, other] of [
-    [native, imported],
-    [imported, native],
-  ] as const) {
-    const { out } = await tuned(trained);
-    expect([...readAdapter(out, other.family.parameters).tensors.keys()].sort()).toEqual(
-      [...readAdapter(out, trained.family.parameters).tensors.keys()].sort(),
-    );
-    const [a, b] = [await outputsOf(trained, short, out), await outputsOf(other, short, out)];
-    expect(furthest(a, b)).toBeLessThan(1e-4);
-    expect(furthest(a, await outputsOf(trained, short))).toBeGreaterThan(1e-3);
-  }
-}, 2 * LONG);
+test(
+  "an adapter that one of them trained is the other's, name by name and logit by logit",
+  async () => {
+    for (const [trained, other] of [
+      [native, imported],
+      [imported, native],
+    ] as const) {
+      const { out } = await tuned(trained);
+      expect([...readAdapter(out, other.family.parameters).tensors.keys()].sort()).toEqual(
+        [...readAdapter(out, trained.family.parameters).tensors.keys()].sort(),
+      );
+      const [a, b] = [await outputsOf(trained, short, out), await outputsOf(other, short, out)];
+      expect(furthest(a, b)).toBeLessThan(1e-4);
+      expect(furthest(a, await outputsOf(trained, short))).toBeGreaterThan(1e-3);
+    }
+  },
+  2 * LONG,
+);
 
-test("all parameters train in place, and the tuned model is an ONNX model, the same again by replay", async () => {
-  const { out } = await tuned(imported, { method: full(), optimizer: mezo({ learningRate: 1e-4, epsilon: 1e-3 }) });
-  expect(existsSync(join(out, "onnx", "model.onnx"))).toBe(true);
-  const after = await load(out);
-  expect(after.family.parameters).toEqual(imported.family.parameters);
-  const [a, b] = [await outputsOf(after, short), await outputsOf(imported, short)];
-  expect(furthest(a, b)).toBeGreaterThan(1e-4);
-  expect(furthest(a, b)).toBeLessThan(1);
-  const again = fresh();
-  await replay(imported, { run: out, out: again });
-  const data = (folder: string) => readFileSync(join(folder, "onnx", "model.onnx_data"));
-  expect(data(again).equals(data(out))).toBe(true);
-  expect(await outputsOf(imported, short, out)).toEqual(a);
-}, 2 * LONG);
+test(
+  "all parameters train in place, and the tuned model is an ONNX model, the same again by replay",
+  async () => {
+    const { out } = await tuned(imported, { method: full(), optimizer: mezo({ learningRate: 1e-4, epsilon: 1e-3 }) });
+    expect(existsSync(join(out, "onnx", "model.onnx"))).toBe(true);
+    const after = await load(out);
+    expect(after.family.parameters).toEqual(imported.family.parameters);
+    const [a, b] = [await outputsOf(after, short), await outputsOf(imported, short)];
+    expect(furthest(a, b)).toBeGreaterThan(1e-4);
+    expect(furthest(a, b)).toBeLessThan(1);
+    const again = fresh();
+    await replay(imported, { run: out, out: again });
+    const data = (folder: string) => readFileSync(join(folder, "onnx", "model.onnx_data"));
+    expect(data(again).equals(data(out))).toBe(true);
+    expect(await outputsOf(imported, short, out)).toEqual(a);
+  },
+  2 * LONG,
+);
 
-test("blocks of 4 bits: int8 activations are run in fp32, which is told; full and merge are refused", async () => {
-  const blocks = await exported({ style: "genai", linear: "q4" });
-  expect(blocks.notes.join()).toContain("accuracy_level 4");
-  const { out, notes } = await tuned(blocks);
-  expect(notes).toEqual(blocks.notes);
-  const [base, adapted] = [await outputsOf(blocks, short), await outputsOf(blocks, short, out)];
-  expect(furthest(base, adapted)).toBeGreaterThan(1e-4);
-  await expect(tuned(blocks, { method: full() })).rejects.toThrow(/blocks of few bits/);
-  await expect(tuned(blocks, { quantize: 4 })).rejects.toThrow(ZerothError);
-}, LONG);
+test(
+  "blocks of 4 bits: int8 activations are run in fp32, which is told; full and merge are refused",
+  async () => {
+    const blocks = await exported({ style: "genai", linear: "q4" });
+    expect(blocks.notes.join()).toContain("accuracy_level 4");
+    const { out, notes } = await tuned(blocks);
+    expect(notes).toEqual(blocks.notes);
+    const [base, adapted] = [await outputsOf(blocks, short), await outputsOf(blocks, short, out)];
+    expect(furthest(base, adapted)).toBeGreaterThan(1e-4);
+    await expect(tuned(blocks, { method: full() })).rejects.toThrow(/blocks of few bits/);
+    await expect(tuned(blocks, { quantize: 4 })).rejects.toThrow(ZerothError);
+  },
+  LONG,
+);
 
 test.each<ExportOptions>([{ linear: "half" }, { linear: "dynamic" }])(
   "an adapter moves the logits of %j layers as it moves the native model's",
@@ -179,21 +206,29 @@ test.each<ExportOptions>([{ linear: "half" }, { linear: "dynamic" }])(
   LONG,
 );
 
-test("evaluate, predict and doctor take it as they take any model", async () => {
-  const data = task.data;
-  const same = { ...task, data, limit: 20, threads: 1 };
-  expect((await evaluate(imported, same)).correct).toBe((await evaluate(native, same)).correct);
-  const rows = [{ text: "Tom lost his toy.", name: "Tom" }];
-  for await (const { prediction } of predict(imported, rows, { ...task, threads: 1 }))
-    expect(["sad", "happy"]).toContain(prediction);
-  const report = await doctor(imported, { ...task, ...few, probe: false, method: lora({ rank: 4 }) });
-  expect(report.cost.trainableParameters).toBe(LAYERS * 4 * (2 * 192 + 192 + 64));
-}, 2 * LONG);
+test(
+  "evaluate, predict and doctor take it as they take any model",
+  async () => {
+    const data = task.data;
+    const same = { ...task, data, limit: 20, threads: 1 };
+    expect((await evaluate(imported, same)).correct).toBe((await evaluate(native, same)).correct);
+    const rows = [{ text: "Tom lost his toy.", name: "Tom" }];
+    for await (const { prediction } of predict(imported, rows, { ...task, threads: 1 }))
+      expect(["sad", "happy"]).toContain(prediction);
+    const report = await doctor(imported, { ...task, ...few, probe: false, method: lora({ rank: 4 }) });
+    expect(report.cost.trainableParameters).toBe(LAYERS * 4 * (2 * 192 + 192 + 64));
+  },
+  2 * LONG,
+);
 
-test("a folder of several graphs asks for one, and a graph can be named", async () => {
-  const folder = await writeExport(fresh(), { layers: 1 }, "onnx/model_fp16.onnx");
-  await writeExport(folder, { layers: 1 }, "onnx/model_q4.onnx");
-  const message = await load(folder).then(String, messageOf);
-  expect(message).toContain("model_fp16.onnx, model_q4.onnx");
-  expect((await load(join(folder, "onnx", "model_q4.onnx"))).family.layers).toBe(1);
-}, LONG);
+test(
+  "a folder of several graphs asks for one, and a graph can be named",
+  async () => {
+    const folder = await writeExport(fresh(), { layers: 1 }, "onnx/model_fp16.onnx");
+    await writeExport(folder, { layers: 1 }, "onnx/model_q4.onnx");
+    const message = await load(folder).then(String, messageOf);
+    expect(message).toContain("model_fp16.onnx, model_q4.onnx");
+    expect((await load(join(folder, "onnx", "model_q4.onnx"))).family.layers).toBe(1);
+  },
+  LONG,
+);

@@ -14,7 +14,7 @@ const BITS: Readonly<Record<number, number>> = {
 /** A protobuf message cannot be longer. */
 const LONGEST = 2 ** 31 - 1;
 /** Tensors of fewer bytes stay in the graph; the others stay in their files. */
-export const SMALL = 4096;
+const SMALL = 4096;
 
 /** A stretch of a file, by its real path, in bytes. */
 export interface Place {

@@ -23,7 +23,16 @@ export interface ExportOptions {
   readonly layers?: number;
 }
 
-const config = { hidden: 192, inner: 512, heads: 6, keyHeads: 2, size: 32, vocabulary: 2048, epsilon: 1e-5, theta: 1e4 };
+const config = {
+  hidden: 192,
+  inner: 512,
+  heads: 6,
+  keyHeads: 2,
+  size: 32,
+  vocabulary: 2048,
+  epsilon: 1e-5,
+  theta: 1e4,
+};
 const BLOCK = 32;
 
 const transposed = (values: Float32Array, rows: number, columns: number): Float32Array => {
@@ -33,7 +42,7 @@ const transposed = (values: Float32Array, rows: number, columns: number): Float3
 };
 
 /** The graph, its tensors external in a file of this content where that is asked for. */
-export const exportSeedling = async ({
+const exportSeedling = async ({
   style = "optimum",
   linear = "float",
   packed = false,
@@ -137,14 +146,18 @@ export const exportSeedling = async ({
   };
   const norm = (x: string, name: string): string => {
     const scale = floats(`${name}.weight`, weight(`${name}.weight`), [hidden]);
-    if (style === "genai") return one("SimplifiedLayerNormalization", [x, scale], { axis: -1, epsilon: { float: epsilon } });
+    if (style === "genai")
+      return one("SimplifiedLayerNormalization", [x, scale], { axis: -1, epsilon: { float: epsilon } });
     const squares = one("ReduceMean", [one("Pow", [x, number(2)])], { axes: [-1], keepdims: 1 });
     const root = one("Sqrt", [one("Add", [squares, number(epsilon)])]);
     return one("Mul", [scale, one("Div", [x, root])]);
   };
 
   const ids = "input_ids";
-  let x = one("Gather", [floats("model.embed_tokens.weight", weight("model.embed_tokens.weight"), [vocabulary, hidden]), ids]);
+  let x = one("Gather", [
+    floats("model.embed_tokens.weight", weight("model.embed_tokens.weight"), [vocabulary, hidden]),
+    ids,
+  ]);
   const frequencies = Float32Array.from({ length: size / 2 }, (_, i) => theta ** ((-2 * i) / size));
   const presents: string[] = [];
   const cacheNames = (i: number) => ["key", "value"].map((part) => `past_key_values.${i}.${part}`);
@@ -152,7 +165,11 @@ export const exportSeedling = async ({
   // What all blocks share.
   const sums = one("Sub", [one("ReduceSum", ["attention_mask", ints(1)], { keepdims: 0 }), ints(1)]);
   const lengths = one("Cast", [sums], { to: 6 });
-  const total = one("Cast", [one("Gather", [one("Shape", ["attention_mask"]), store("one", 7, [], bytes(BigInt64Array.of(1n)))])], { to: 6 });
+  const total = one(
+    "Cast",
+    [one("Gather", [one("Shape", ["attention_mask"]), store("one", 7, [], bytes(BigInt64Array.of(1n)))])],
+    { to: 6 },
+  );
   const tables = ["cos", "sin"].map((name) =>
     floats(
       `${name}_cache`,
@@ -231,16 +248,39 @@ export const exportSeedling = async ({
     x = one("Add", [x, layer(mixed, `${at}.self_attn.o_proj`, hidden, queries)]);
     const inside = norm(x, `${at}.post_attention_layernorm`);
     const gate = layer(inside, `${at}.mlp.gate_proj`, inner, hidden);
-    const gated = one("Mul", [one("Mul", [gate, one("Sigmoid", [gate])]), layer(inside, `${at}.mlp.up_proj`, inner, hidden)]);
+    const gated = one("Mul", [
+      one("Mul", [gate, one("Sigmoid", [gate])]),
+      layer(inside, `${at}.mlp.up_proj`, inner, hidden),
+    ]);
     x = one("Add", [x, layer(gated, `${at}.mlp.down_proj`, hidden, inner)]);
   }
   const last = norm(x, "model.norm");
-  const head = product(last, weight("model.embed_tokens.weight"), vocabulary, hidden, "/lm_head/MatMul", "onnx::MatMul_999");
-  const output = (from: string, to: string) =>
-    nodes.push({ name: `/${to}`, operator: "Identity", domain: "", inputs: [from], outputs: [to], attributes: {}, unknown: [] });
+  const head = product(
+    last,
+    weight("model.embed_tokens.weight"),
+    vocabulary,
+    hidden,
+    "/lm_head/MatMul",
+    "onnx::MatMul_999",
+  );
+  const output = (from: string, to: string): void => {
+    nodes.push({
+      name: `/${to}`,
+      operator: "Identity",
+      domain: "",
+      inputs: [from],
+      outputs: [to],
+      attributes: {},
+      unknown: [],
+    });
+  };
   output(head, "logits");
 
-  const port = (name: string, dtype: number, shape: readonly Dim[]): Port => ({ name, type: { dtype, shape }, unknown: [] });
+  const port = (name: string, dtype: number, shape: readonly Dim[]): Port => ({
+    name,
+    type: { dtype, shape },
+    unknown: [],
+  });
   const cache = (name: string, along: string) => port(name, 1, ["batch_size", keyHeads, along, size]);
   const pasts = Array.from({ length: layers }, (_, i) => cacheNames(i)).flat();
   presents.forEach((from, i) => output(from, `present.${Math.floor(i / 2)}.${i % 2 === 0 ? "key" : "value"}`));

@@ -55,7 +55,10 @@ const good: Graph = {
   ],
   unknown: [],
 };
-const modelOf = (graph: Partial<Graph> = {}, opsets: Model["opsets"] = [{ domain: "", version: 17, unknown: [] }]): Model => ({
+const modelOf = (
+  graph: Partial<Graph> = {},
+  opsets: Model["opsets"] = [{ domain: "", version: 17, unknown: [] }],
+): Model => ({
   ...{ irVersion: 8, opsets, unknown: [] },
   graph: { ...good, ...graph },
 });
@@ -86,7 +89,11 @@ test("finds parameters by PEFT's names, and what logits do not need is gone", ()
   expect(architecture.parameters[0]).toMatchObject({ linear: true, turned: true, layer: 0 });
   expect(architecture.imported.nodes.map(({ outputs }) => outputs[0])).toEqual(["x", "q_proj", "logits"]);
   // In place: the tensor beside the graph, and those within it.
-  expect(weights.get("model.layers.0.q_proj.weight")).toMatchObject({ file: join(folder, "data.bin"), offset: 0, length: 64 });
+  expect(weights.get("model.layers.0.q_proj.weight")).toMatchObject({
+    file: join(folder, "data.bin"),
+    offset: 0,
+    length: 64,
+  });
   expect(weights.get("embed.weight")).toMatchObject({ file: join(folder, "model.onnx"), length: 128 });
 });
 
@@ -96,17 +103,25 @@ describe("refused, with what is at fault:", () => {
 
   test("a graph that runs in a circle", () => {
     const loop = { ...product, inputs: ["logits", "w"] };
-    expect(refusal(() => opened({ nodes: [gather, loop, head, cache] }))).toMatch(/circle through the node \/.*MatMul \(MatMul\)/);
+    expect(refusal(() => opened({ nodes: [gather, loop, head, cache] }))).toMatch(
+      /circle through the node \/.*MatMul \(MatMul\)/,
+    );
   });
 
   test("a value that nothing gives, or two nodes do", () => {
-    expect(refusal(() => opened({ nodes: [product, head, cache] }))).toContain("q_proj/MatMul (MatMul) reads x, which nothing gives");
-    expect(refusal(() => opened({ nodes: [gather, gather, product, head, cache] }))).toContain("two nodes or tensors give x");
+    expect(refusal(() => opened({ nodes: [product, head, cache] }))).toContain(
+      "q_proj/MatMul (MatMul) reads x, which nothing gives",
+    );
+    expect(refusal(() => opened({ nodes: [gather, gather, product, head, cache] }))).toContain(
+      "two nodes or tensors give x",
+    );
   });
 
   test("an operator of a domain that the runtime does not have, by its node", () => {
     const odd = { ...product, operator: "Magic", domain: "com.example" };
-    expect(refusal(() => opened({ nodes: [gather, odd, head, cache] }))).toMatch(/q_proj\/MatMul \(Magic\) is of com\.example/);
+    expect(refusal(() => opened({ nodes: [gather, odd, head, cache] }))).toMatch(
+      /q_proj\/MatMul \(Magic\) is of com\.example/,
+    );
   });
 
   test("an operator set that is too old", () => {
@@ -155,7 +170,14 @@ test("weights in a hub snapshot are links into its blobs, which belong to it", (
   mkdirSync(join(snapshot, "onnx"), { recursive: true });
   mkdirSync(join(folder, "blobs"));
   writeFileSync(join(folder, "blobs", "1"), Buffer.alloc(64));
-  writeFileSync(join(folder, "blobs", "2"), encodeModel(modelOf({ initializers: [...good.initializers.filter(({ name }) => name !== "w"), external("w", "model.onnx_data")] })));
+  writeFileSync(
+    join(folder, "blobs", "2"),
+    encodeModel(
+      modelOf({
+        initializers: [...good.initializers.filter(({ name }) => name !== "w"), external("w", "model.onnx_data")],
+      }),
+    ),
+  );
   symlinkSync("../../../blobs/1", join(snapshot, "onnx", "model.onnx_data"));
   symlinkSync("../../../blobs/2", join(snapshot, "onnx", "model.onnx"));
   const { files } = readOnnx(join(snapshot, "onnx", "model.onnx"), snapshot);
@@ -164,7 +186,14 @@ test("weights in a hub snapshot are links into its blobs, which belong to it", (
 
 test("graphs within graphs are looked into, and not without end", () => {
   const inner = (graph: Uint8Array): Uint8Array =>
-    joined([...message(1, [...text(1, "w"), ...text(2, "y"), ...text(4, "If"), ...message(5, [...text(1, "then_branch"), ...bytes(6, graph), ...int(20, 5)])])]);
+    joined([
+      ...message(1, [
+        ...text(1, "w"),
+        ...text(2, "y"),
+        ...text(4, "If"),
+        ...message(5, [...text(1, "then_branch"), ...bytes(6, graph), ...int(20, 5)]),
+      ]),
+    ]);
   const nested = (depth: number): Uint8Array => (depth === 0 ? new Uint8Array(0) : inner(nested(depth - 1)));
   const branch = (depth: number) => {
     const raw = joined([...text(1, "then_branch"), ...bytes(6, nested(depth)), ...int(20, 5)]);
@@ -189,7 +218,10 @@ test("any bytes, cuts and flipped bits give a model or one error that a user can
   const whole = encodeModel(modelOf());
   fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), survives), { numRuns: RUNS, seed: 1 });
   for (let end = 0; end < whole.length; end += 17) survives(whole.subarray(0, end));
-  const flips = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 })), { minLength: 1, maxLength: 6 });
+  const flips = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 })), {
+    minLength: 1,
+    maxLength: 6,
+  });
   fc.assert(
     fc.property(flips, (places) => {
       const damaged = Uint8Array.from(whole);
