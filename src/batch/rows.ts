@@ -4,7 +4,7 @@ import type { Pack } from "./pack.js";
  * A pack's trees as rows padded on the right: what a graph takes that brings its own attention. A branch is a row with the context it
  * shares; branches that add no token to be computed are read off the context's row.
  */
-export interface Rows {
+interface Rows {
   /** R rows of L tokens. */
   readonly count: number;
   readonly length: number;

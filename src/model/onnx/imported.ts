@@ -153,7 +153,7 @@ const logitsOf = ({ graph }: Model, { config, genai, path }: Source, head: (name
 };
 
 /** Where a graph and what is said about it come from. */
-export interface Source {
+interface Source {
   readonly path: string;
   readonly config: Json;
   /** ONNX Runtime GenAI's `genai_config.json`, where there is one. */

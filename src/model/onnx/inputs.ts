@@ -4,7 +4,7 @@ import { oneLine } from "../../one-line.js";
 import { isJson, type Json } from "../json.js";
 
 /** What goes into an input of an imported graph. */
-export type Given =
+type Given =
   /** One of the rows' own inputs: token ids, which of them are real, their positions, their types. */
   | { readonly kind: "row"; readonly feed: RowFeed }
   /** No tokens before these: zeros of a shape, in which `null` is the number of rows. */
@@ -12,8 +12,7 @@ export type Given =
   | { readonly kind: "constant"; readonly value: number; readonly shape: readonly number[] };
 
 /** Graph inputs that rows come in, int32 [rows, length] each. */
-export const rowFeeds = ["ids", "real", "positions", "types"] as const;
-export type RowFeed = (typeof rowFeeds)[number];
+export type RowFeed = "ids" | "real" | "positions" | "types";
 
 export interface ImportedInput {
   readonly name: string;

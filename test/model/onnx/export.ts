@@ -263,7 +263,7 @@ const exportSeedling = async ({
     "/lm_head/MatMul",
     "onnx::MatMul_999",
   );
-  const output = (from: string, to: string) =>
+  const output = (from: string, to: string): void => {
     nodes.push({
       name: `/${to}`,
       operator: "Identity",
@@ -273,6 +273,7 @@ const exportSeedling = async ({
       attributes: {},
       unknown: [],
     });
+  };
   output(head, "logits");
 
   const port = (name: string, dtype: number, shape: readonly Dim[]): Port => ({
