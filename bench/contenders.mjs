@@ -56,6 +56,7 @@ export const second = [
   { name: "subset-norm", rate: 1.2e-2 },
   { name: "mezo-svrg", rate: 3e-4 },
   { name: "zo-sign", rate: 4e-3 },
+  { name: "zo-sign", rate: 8e-3 },
 ];
 
 /** The survivors, each at its best. */
@@ -64,4 +65,5 @@ export const finals = [
   { name: "fzoo", rate: 2e-5 },
   { name: "hizoo", rate: 6e-4, hyperparameters: { smoothing: 1e-4 } },
   { name: "helene", rate: 1.2e-3 },
+  { name: "zo-sign", rate: 4e-3 },
 ];

@@ -23,14 +23,12 @@ export const setups = [
 
 /** Other settings that were looked at on dev rows, with 240 forward passes each. */
 export const tried = [
-  [lora(middle), mezo(5e-4, 1e-2)],
-  [lora(middle), mezo(1e-3, 1e-2)],
   [lora(middle), mezo(2e-3, 1e-2)],
-  [{ kind: "lora", layers: middle }, mezo(4e-3, 1e-2)],
+  [lora(middle), mezo(5e-3, 1e-2)],
+  [lora(middle), mezo(1e-2, 1e-2)],
+  [{ kind: "lora", layers: middle }, mezo(1e-2, 1e-2)],
   [full(last), mezo(6e-4, 1e-3)],
-  [full(last), mezo(1.2e-3, 1e-3)],
-  [full(), mezo(1e-4, 1e-3)],
-  [full(), mezo(2e-4, 1e-3)],
+  [full(), mezo(1.3e-4, 1e-3)],
 ].map(([method, optimizer]) =>
   asked({ method, optimizer, steps: 120, seed: 0 }, { parts: [0.5, 1], on: "dev", limit: 300 }),
 );

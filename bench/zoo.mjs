@@ -11,7 +11,9 @@ import { missing, root } from "./setup.mjs";
 import { whole } from "./setups.mjs";
 import { asked, kept, pace, paceOf, trajectories } from "./sst2.mjs";
 
-const { values } = parseArgs({ options: { stage: { type: "string" }, write: { type: "boolean" } } });
+const { values } = parseArgs({
+  options: { stage: { type: "string" }, seeds: { type: "string", default: "3" }, write: { type: "boolean" } },
+});
 const why = missing();
 if (why !== undefined) {
   console.log(`SKIPPED: ${why}`);
