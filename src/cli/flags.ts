@@ -110,7 +110,12 @@ const described = methods();
 /** Every option of the methods, by its name. */
 export const methodOptions = [...new Set(described.flatMap(({ options }) => options.map(({ name }) => name)))];
 
-const takes = { whole: whole(1), positive: aboveZero, nothing: toggle, text: list };
+const takes = {
+  whole: whole(1),
+  positive: aboveZero,
+  nothing: toggle,
+  text: z.union([text, list], { error: "needs a value" }),
+};
 
 /** One flag for an option of one or more methods, each with what it does there. */
 const methodFlag = (name: string): readonly [string, Flag] => {
@@ -127,12 +132,12 @@ const methodFlag = (name: string): readonly [string, Flag] => {
 };
 
 export const methodFlags = {
-  ...Object.fromEntries(methodOptions.map(methodFlag)),
   method: method(
     "--method <name>",
     `what is trained: ${described.map(({ name, summary }) => `${name}, ${summary}`).join("; ")} (default: ${choices.method[0]})`,
     choice(choices.method).optional(),
   ),
+  ...Object.fromEntries(methodOptions.map(methodFlag)),
   prefixCache: method(
     "--prefix-cache <MiB>",
     "memory for hidden states where the first blocks are frozen (default: 256)",

@@ -60,11 +60,15 @@ export const pattern = z.string().refine((source) => {
 export type LayerRange = readonly [first: number, last: number];
 
 const layerRange = z.tuple([z.int().min(0), z.int().min(0)]).readonly();
-const writtenRange = z.string().transform((value, context) => {
-  const [, first, last = first] = /^(\d+)(?:\.\.(\d+))?$/.exec(value.trim()) ?? [];
-  if (first !== undefined) return [Number(first), Number(last)] as const;
-  context.addIssue({ code: "custom", message: `must be like 22..29, not ${JSON.stringify(value)}` });
-  return z.NEVER;
+const writtenRange = z
+  .string()
+  .regex(/^\s*\d+(\.\.\d+)?\s*$/)
+  .transform((value) => {
+    const [first = "", last = first] = value.split("..");
+    return [Number(first), Number(last)] as const;
+  });
+const range = z.union([layerRange, writtenRange], {
+  error: ({ input }) => `must be like 22..29, not ${JSON.stringify(input)}`,
 });
 
 /**
@@ -75,7 +79,7 @@ export const layers = text(
   "--layers <first..last>",
   "blocks to train, from 0, both included",
   "all",
-  z.union([layerRange, writtenRange]).nullable().default(null),
+  range.nullable().default(null),
 );
 
 /**
@@ -84,10 +88,10 @@ export const layers = text(
  */
 export const inLayers = (
   { parameters, layers: count }: Pick<BoundFamily, "parameters" | "layers">,
-  range: LayerRange | null,
+  chosen: LayerRange | null,
 ): readonly Parameter[] => {
-  if (range === null) return parameters;
-  const [first, last] = range;
+  if (chosen === null) return parameters;
+  const [first, last] = chosen;
   if (first > last || last > count - 1)
     throw new ZerothError(`--layers ${first}..${last}: the model's blocks are 0..${count - 1}.`, { kind: "usage" });
   return parameters.filter(({ layer }) => layer !== undefined && layer >= first && layer <= last);
