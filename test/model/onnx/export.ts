@@ -9,7 +9,7 @@ import { readTensorSync } from "../../../src/model/weights.js";
 
 /* The model that ships with Zeroth, as exporters of ONNX would write it. */
 
-export const seedling = fileURLToPath(new URL("../../../assets/seedling", import.meta.url));
+const seedling = fileURLToPath(new URL("../../../assets/seedling", import.meta.url));
 
 export interface ExportOptions {
   /** Optimum's way: plain operators and anonymous transposed weights; or that of ONNX Runtime GenAI's builder: fused ones. */
