@@ -62,9 +62,17 @@ export const buildImported = (options: TrainedWeights & { model: ImportedModel; 
   }
   if (method.cored?.bySide === true) requireSidePaths(imported, new Set(method.cored.matrices.map(({ base }) => base)));
 
-  /** Puts what a method adds beside a value in its place. */
+  const attended = new Set(
+    imported.nodes.flatMap(({ operator, inputs }) => (operator.endsWith("Attention") ? inputs : [])),
+  );
+  /** Puts what a method adds beside a value, [T, width], in its place. */
   const put = (output: string, dtype: number, before: Value, after: Value): void => {
-    if (after !== before) replaced.set(output, cast(shapedAs(after.name, called(output)), FLOAT32, dtype));
+    if (after === before) return;
+    const shaped = shapedAs(after.name, called(output));
+    // Fused attention takes its sizes from those of what it reads, [rows, length, width], before anything runs.
+    const width = Number(after.shape.at(-1));
+    const sized = attended.has(output) ? emit("Reshape", [shaped, g.constant([0, 0, width]).name]) : shaped;
+    replaced.set(output, cast(sized, FLOAT32, dtype));
   };
   /** What adapters make of a product: of parts of it apart, where it is more modules than one. */
   const attached = (parts: Site["parts"], x: Value, base: Value): Value => {

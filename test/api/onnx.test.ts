@@ -33,7 +33,7 @@ const fresh = (): string => join(place, String(count++));
 const LAYERS = 2;
 const exported = async (options: ExportOptions = {}): Promise<Model> =>
   load(await writeExport(fresh(), { ...options, layers: LAYERS }));
-const LONG = 60_000;
+const LONG = 300_000;
 
 let native: Model;
 let imported: Model;
