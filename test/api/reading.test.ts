@@ -3,10 +3,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { openAdapted, openEngine } from "../../src/api/engines.js";
-import { asking, writtenAfter } from "../../src/api/written.js";
-import { evaluate, finetune, type GenerateOptions, generate, load, lora, type Model, mezo } from "../../src/index.js";
 import { trainerOf } from "../../src/api/prepare.js";
 import { resolveSettings } from "../../src/api/settings.js";
+import { asking, writtenAfter } from "../../src/api/written.js";
+import { evaluate, finetune, type GenerateOptions, generate, load, lora, type Model, mezo } from "../../src/index.js";
 import { tokenF1 } from "../../src/objective/written.js";
 import { temporaryFolder } from "../model/tiny.js";
 
