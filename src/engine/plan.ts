@@ -147,8 +147,8 @@ export const buildForward = (
       part(`${name}.blocks`, file, "uint8", [outputs, count, 4 * bits], matrix.blocks),
       part(`${name}.scales`, file, "float32", [outputs, count], matrix.scales),
     ];
-    // fp32 activations: with 8-bit ones the loss differences of zeroth-order steps drown in rounding. No losses come of decoding, and the runtime would
-    // widen 8-bit matrices anew for every token.
+    // fp32 activations: with 8-bit ones the loss differences of zeroth-order steps drown in rounding. Decoding only compares logits, and there the
+    // runtime would widen 8-bit matrices anew for every token.
     const accuracy = bits === 8 && "decoding" in extent ? 4 : 1;
     const attributes = { K: inputs, N: outputs, bits, block_size: BLOCK, accuracy_level: accuracy };
     if (minima === undefined || zeros === undefined) return g.op("MatMulNBits", operands, attributes, module);

@@ -12,7 +12,7 @@ import { inLayers, layers, modules as moduleNames, text, whole } from "./options
 const SIDE = 3;
 
 /** Three factors of a number, near each other, in descending order. */
-const factorsOf = (size: number): readonly number[] => {
+export const factorsOf = (size: number): readonly number[] => {
   const nearest = (value: number, root: number): number => {
     let factor = Math.max(1, Math.floor(root + 1e-9));
     while (value % factor !== 0) factor--;

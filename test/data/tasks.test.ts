@@ -256,7 +256,7 @@ describe("named tasks", () => {
   it("names are case and punctuation insensitive; an unknown one lists the known", () => {
     expect(namedTask("SST-2").name).toBe("sst2");
     expect(namedTask("BoolQ").name).toBe("boolq");
-    expect(() => namedTask("squad")).toThrow(/Known: sst2, rte/);
+    expect(() => namedTask("squadron")).toThrow(/Known: sst2, rte/);
   });
 
   it("a lacking field is named with file and line; a label may lack in a row to predict", () => {
