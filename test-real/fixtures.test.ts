@@ -4,6 +4,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { load, merge } from "../src/index.js";
 import { logitsOf } from "./logits.js";
 import { missing, scratchFolder, shared } from "./shared.js";
+import { shows } from "./support.js";
 
 /* Tiny random models and adapters, with the logits that PyTorch computes for them. */
 
@@ -30,31 +31,38 @@ const distance = (outputs: readonly Float32Array[], { every, logits }: Reference
   return worst;
 };
 
+/** Fixtures and the families that they are of, as the README's table names them. */
+const families = {
+  llama: "Llama",
+  "llama-rope-scaled": "Llama 3.1, scaled positions",
+  mistral: "Mistral",
+  qwen2: "Qwen2",
+  qwen3: "Qwen3",
+  phi3: "Phi-3",
+  gemma3: "Gemma 3",
+  gpt2: "GPT-2",
+  opt: "OPT",
+  "opt-post-norm": "OPT, norms after (350M)",
+  roberta: "RoBERTa, masked",
+  "roberta-classifier": "RoBERTa, classifier",
+  bert: "BERT, masked",
+} as const;
+const adapters = ["LoRA", "rsLoRA"] as const;
+
 describe.skipIf(missing)("logits as PyTorch computes them", () => {
-  it.each([
-    "llama",
-    "llama-rope-scaled",
-    "mistral",
-    "qwen2",
-    "qwen3",
-    "phi3",
-    "gemma3",
-    "gpt2",
-    "opt",
-    "opt-post-norm",
-    "roberta",
-    "roberta-classifier",
-    "bert",
-  ])("%s", async (name) => {
+  it.for(Object.entries(families))("%s", async ([name, family], { task }) => {
+    shows(task, family, "safetensors");
     const reference = referenceOf(name);
     const outputs = await logitsOf(await load(fixture(name)), reference.input_ids);
     expect(distance(outputs, reference)).toBeLessThan(1e-4);
   });
 
-  it.each(["llama", "gpt2", "opt"].flatMap((base) => ["lora", "rslora"].map((kind) => `${base}-${kind}`)))(
-    "%s, an adapter made by PEFT, beside the base and merged into it",
-    async (name) => {
-      const base = await load(fixture(name.replace(/-.*/, "")));
+  it.for((["llama", "gpt2", "opt"] as const).flatMap((base) => adapters.map((way) => [base, way] as const)))(
+    "%s with %s made by PEFT, beside the base and merged into it",
+    async ([of, way], { task }) => {
+      shows(task, families[of], way, "merge");
+      const name = `${of}-${way.toLowerCase()}`;
+      const base = await load(fixture(of));
       const reference = referenceOf(name);
       expect(distance(await logitsOf(base, reference.input_ids, fixture(name)), reference)).toBeLessThan(1e-4);
       // The adapter matters: without it the logits are others.

@@ -29,6 +29,7 @@ describe.skipIf(missing)("SmolLM2-135M writes", () => {
         expect(model.files.tokenizer.encode(text)).toEqual(input_ids);
         const ids: number[] = [];
         const options = { choose: greedy, ends: new Set<number>(), most: 12 };
+        if ("imported" in model.family) throw new Error("an ONNX model");
         for await (const id of decode(engine, model.family, input_ids, options)) ids.push(id);
         expect(model.files.tokenizer.decode(ids, { skipSpecial: true })).toBe(expected);
       }

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { evaluate, finetune, full, load, lora, type Model, mezo, type StepEvent } from "../src/index.js";
 import { logitsOf, nll } from "./logits.js";
 import { missing, scratchFolder, shared, smollm2, smollm2Gguf, writeHubFolder } from "./shared.js";
+import { shows } from "./support.js";
 
 interface Prompt {
   readonly input_ids: readonly number[];
@@ -57,7 +58,8 @@ describe.skipIf(missing)("SmolLM2-135M", () => {
     return { logits, loss };
   };
 
-  it("GGUF: top-5 logits within 1e-2 of the reference, mean token loss within 1e-3", async () => {
+  it("GGUF: top-5 logits within 1e-2 of the reference, mean token loss within 1e-3", async ({ task }) => {
+    shows(task, "Llama", "GGUF");
     const { logits, loss } = await compare(await load(smollm2Gguf));
     expect(logits).toBeLessThan(1e-2);
     expect(loss).toBeLessThan(1e-3);
