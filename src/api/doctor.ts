@@ -137,7 +137,7 @@ const sizeOf = (method: Method): number =>
  *
  * @throws ZerothError when model, data or options cannot be used, or the loss is not finite before any step
  */
-export const doctor = (base: Model, options: DoctorOptions): Promise<DoctorReport> => {
+export const doctor = async (base: Model, options: DoctorOptions): Promise<DoctorReport> => {
   const given = said(options);
   const resolved = resolveSettings(given, threadsOf(options.threads));
   const settings = withFittedRate(base, resolved, given.learningRate !== undefined);
