@@ -283,7 +283,8 @@ const exportSeedling = async ({
   });
   const cache = (name: string, along: string) => port(name, 1, ["batch_size", keyHeads, along, size]);
   const pasts = Array.from({ length: layers }, (_, i) => cacheNames(i)).flat();
-  presents.forEach((from, i) => output(from, `present.${Math.floor(i / 2)}.${i % 2 === 0 ? "key" : "value"}`));
+  for (const [i, from] of presents.entries())
+    output(from, `present.${Math.floor(i / 2)}.${i % 2 === 0 ? "key" : "value"}`);
   const ports = [
     port(ids, 7, ["batch_size", "sequence_length"]),
     port("attention_mask", 7, ["batch_size", "total_sequence_length"]),
