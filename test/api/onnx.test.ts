@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,6 +20,7 @@ import type { TokenTree } from "../../src/data/tree.js";
 import { runOf } from "../../src/engine/feeds.js";
 import { messageOf, ZerothError } from "../../src/errors.js";
 import type { Point } from "../../src/estimator/estimator.js";
+import { decodeModel, encodeModel } from "../../src/graph/onnx.js";
 import { objectives } from "../../src/objective/objectives.js";
 import { readAdapter } from "../../src/peft/adapter.js";
 import { type ExportOptions, writeExport, writeNative } from "../model/onnx/export.js";
@@ -219,6 +220,23 @@ test(
     expect(report.cost.trainableParameters).toBe(LAYERS * 4 * (2 * 192 + 192 + 64));
   },
   2 * LONG,
+);
+
+test(
+  "an operator that the runtime does not know is named with its node",
+  async () => {
+    const folder = await writeExport(fresh(), { layers: 1 });
+    const file = join(folder, "onnx", "model.onnx");
+    const model = decodeModel(readFileSync(file));
+    const nodes = model.graph.nodes.map((node) =>
+      node.operator === "Sigmoid" ? { ...node, operator: "Sigmoyd" } : node,
+    );
+    writeFileSync(file, encodeModel({ ...model, graph: { ...model.graph, nodes } }));
+    const odd = await load(folder);
+    await expect(outputsOf(odd, short)).rejects.toThrow(/\/Sigmoid_\d+.*Sigmoyd/);
+    await expect(outputsOf(odd, short)).rejects.toBeInstanceOf(ZerothError);
+  },
+  LONG,
 );
 
 test(
