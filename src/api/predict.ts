@@ -7,6 +7,7 @@ import { examplesOf } from "./examples.js";
 import type { Model } from "./load.js";
 import { outputs } from "./score.js";
 import type { Prediction, PredictOptions } from "./types.js";
+import { writtenAfter } from "./written.js";
 
 /** Rows answered at a time: results stream, and packs are full. */
 const STRETCH = 32;
@@ -24,7 +25,7 @@ async function* stretches<T>(items: AsyncIterable<T> | Iterable<T>): AsyncGenera
 }
 
 /**
- * Chooses an option for each row; results come back in order, a few rows at a time.
+ * Chooses an option for each row, or writes its answer; results come back in order, a few rows at a time.
  *
  * @param rows plain objects with the task's fields; a label is not needed
  * @throws ZerothError for a task without options, or a row that lacks a field
@@ -35,7 +36,7 @@ export async function* predict(
   options: PredictOptions,
 ): AsyncGenerator<Prediction> {
   const task = chooseTask(options);
-  if (task.metric !== "accuracy") {
+  if (task.metric === "loss") {
     throw new ZerothError(`Prediction chooses between options; ${task.name} rows have none.`, { kind: "usage" });
   }
   const adapted = await openAdapted(model, options);
@@ -44,6 +45,15 @@ export async function* predict(
     for await (const stretch of stretches(rows)) {
       const read = stretch.map((fields): Row => ({ fields, file: "row", line: ++line }));
       const { examples, trees } = examplesOf(adapted.model, task, read, false);
+      if (task.metric === "f1") {
+        for (const [i, { shared }] of trees.entries())
+          yield {
+            row: stretch[i] ?? {},
+            prediction: await writtenAfter(adapted.engine, adapted.model, shared),
+            scores: {},
+          };
+        continue;
+      }
       let next = 0;
       for await (const { pack, output } of outputs(adapted.engine, adapted.model.family, trees, "auto")) {
         for (const scores of optionScores(pack, output)) {

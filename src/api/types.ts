@@ -234,7 +234,7 @@ export interface EvaluateResult {
 
 export interface PredictOptions extends Omit<DataChoice, "data">, RuntimeChoice {}
 
-/** A row as it came, with the option chosen and each option's probability among the options. */
+/** A row as it came, with the option chosen and each option's probability among the options; or with the answer that the model writes. */
 export interface Prediction {
   readonly row: Readonly<Record<string, unknown>>;
   readonly prediction: string | number | boolean;
@@ -267,7 +267,7 @@ export interface GenerateResult {
   readonly reason: "end" | "stop" | "length" | "interrupted";
   readonly tokens: number;
   readonly promptTokens: number;
-  /** Until the first token, the model's loading left out, and from then on. */
+  /** Until the first token, the graph's loading included, and from then on. */
   readonly promptSeconds: number;
   readonly seconds: number;
 }

@@ -6,7 +6,17 @@ import { openAdapted, openEngine } from "../../src/api/engines.js";
 import { trainerOf } from "../../src/api/prepare.js";
 import { resolveSettings } from "../../src/api/settings.js";
 import { asking, writtenAfter } from "../../src/api/written.js";
-import { evaluate, finetune, type GenerateOptions, generate, load, lora, type Model, mezo } from "../../src/index.js";
+import {
+  evaluate,
+  finetune,
+  type GenerateOptions,
+  generate,
+  load,
+  lora,
+  type Model,
+  mezo,
+  predict,
+} from "../../src/index.js";
 import { tokenF1 } from "../../src/objective/written.js";
 import { temporaryFolder } from "../model/tiny.js";
 
@@ -24,7 +34,7 @@ describe("answers that a model writes", () => {
   });
 
   /** Rows whose right answers are known: what the model writes, half of it, or something else. */
-  const folderOf = async (): Promise<string> => {
+  const folderOf = async (): Promise<{ folder: string; first: string }> => {
     const names = ["Tom", "Lily", "Max"];
     const rows = [];
     for (const [i, name] of names.entries()) {
@@ -39,15 +49,18 @@ describe("answers that a model writes", () => {
     const folder = await temporaryFolder();
     for (const name of ["train", "validation"])
       writeFileSync(join(folder, `${name}.jsonl`), rows.map((row) => JSON.stringify(row)).join("\n"));
-    return folder;
+    return { folder, first: rows[0]!.answers.text![1]!.slice(0, -1) };
   };
 
   it("are measured by F1 and exact matches, at perturbed weights too, and training goes by them", async () => {
-    const data = await folderOf();
+    const { folder: data, first } = await folderOf();
     const result = await evaluate(model, { task: "squad", data, threads: 1 });
     // One is right to the word, one has half the words of its answer, one none.
     expect(result).toMatchObject({ task: "squad", metric: "f1", total: 3, correct: 1 });
     expect(result.value).toBeCloseTo((1 + 2 / 3 + 0) / 3, 10);
+
+    for await (const { prediction } of predict(model, [question("Tom")], { task: "squad", threads: 1 }))
+      expect(prediction).toBe(first);
 
     const out = join(await temporaryFolder(), "out");
     const run = finetune(model, {
