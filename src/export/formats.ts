@@ -2,7 +2,7 @@ import type { WritableEncoding } from "../model/encodings.js";
 import type { BoundFamily } from "../model/family.js";
 import type { OpenModel } from "../model/open.js";
 import { gguf } from "./gguf.js";
-import { onnx } from "./onnx.js";
+import { onnxFormat } from "./onnx.js";
 import { peft } from "./peft.js";
 
 /** What is to be written. */
@@ -32,6 +32,6 @@ export interface Format {
 }
 
 /** Every format: one more is one more file and one more row. */
-export const formats = { gguf, onnx, peft } as const satisfies Readonly<Record<string, Format>>;
+export const formats = { gguf, onnx: onnxFormat(), peft } as const satisfies Readonly<Record<string, Format>>;
 export type FormatName = keyof typeof formats;
 export const formatNames = Object.keys(formats) as readonly FormatName[];

@@ -59,8 +59,11 @@ const sidecars = (
   ]);
 };
 
-/** The layout of transformers.js and the hub's ONNX exports: `onnx/model.onnx`, configuration and tokenizer. */
-export const onnx: Format = {
+/**
+ * The layout of transformers.js and the hub's ONNX exports: `onnx/model.onnx`, configuration and tokenizer.
+ * @param largestInside more bytes of weights than that go into a file of their own, `onnx/model.onnx_data`
+ */
+export const onnxFormat = (largestInside = LARGEST_INSIDE): Format => ({
   writes: "folder",
   async write(wanted) {
     refuse(wanted);
@@ -72,7 +75,7 @@ export const onnx: Format = {
     const merged = await mergedWeights({ files: model, family }, wanted.adapter, encodingOf);
     const { stored, chunks, size } = tensorFile(family, merged.read, encodingOf, `${graphName}_data`);
     const graph = transformersGraph(family, stored);
-    const isInside = size <= LARGEST_INSIDE;
+    const isInside = size <= largestInside;
     await mkdir(join(out, "onnx"), { recursive: true });
     const file = join(out, "onnx", graphName);
     if (isInside) {
@@ -87,4 +90,4 @@ export const onnx: Format = {
       await writeFileAtomic(join(out, name), content);
     return { tensors: family.parameters.length, survivingChanges: merged.survivingChanges() };
   },
-};
+});
