@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { load, type Model } from "../../src/api/load.js";
 import { writers } from "../../src/model/encodings.js";
+import type { BoundFamily } from "../../src/model/family.js";
 import { writeSafetensors } from "../../src/model/safetensors.js";
 import type { LoraModule } from "../../src/peft/lora.js";
 import { loraNames } from "../../src/peft/lora.js";
@@ -29,6 +30,12 @@ const writeTiny = async (name: TinyName, more: Readonly<Record<string, unknown>>
 };
 export const openTiny = async (name: TinyName, more: Readonly<Record<string, unknown>> = {}): Promise<Model> =>
   load(await writeTiny(name, more));
+
+/** The architecture of a model whose graph is built here. */
+export const builtOf = ({ family }: Pick<Model, "family">): BoundFamily => {
+  if ("imported" in family) throw new Error("an ONNX model");
+  return family;
+};
 
 /** A PEFT adapter on some modules with weights that tell tensors, rows and columns apart. */
 export const writeLora = async (

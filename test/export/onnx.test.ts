@@ -12,7 +12,7 @@ import { buildForward } from "../../src/engine/plan.js";
 import { onnxFormat } from "../../src/export/onnx.js";
 import type { TinyName } from "../model/families/tiny.js";
 import { temporaryFolder } from "../model/tiny.js";
-import { openTiny, writeLora } from "./models.js";
+import { builtOf, openTiny, writeLora } from "./models.js";
 
 const newFolder = async (): Promise<string> => join(await temporaryFolder(), "exported");
 
@@ -21,7 +21,7 @@ const ours = async (model: Model, ids: readonly number[]): Promise<readonly Floa
   const method = { kind: "full", placement: "in-place", firstLayer: 0, tensors: [] } as const;
   const { weights } = model.files;
   const extent = { head: "logits", start: 0 } as const;
-  const forward = buildForward({ family: model.family, weights, matrices: new Map(), extent, method, seed: 0n });
+  const forward = buildForward({ family: builtOf(model), weights, matrices: new Map(), extent, method, seed: 0n });
   const { folder, residents, graph } = forward;
   const { calls, close } = await openHost({
     ...{ folder, residents, placement: "in-place", runTokens: 0, threads: 1, device: "cpu" },
@@ -137,8 +137,14 @@ describe("a model as ONNX", () => {
     const [inside, beside] = [await newFolder(), await newFolder()];
     await exportModel(model, { format: "onnx", out: inside, dtype: "float16" });
     expect(readdirSync(join(inside, "onnx"))).toEqual(["model_fp16.onnx"]);
-    const { files, family } = model;
-    const wanted = { model: files, family, adapter: undefined, adapterOnly: false, dtype: "F16", out: beside } as const;
+    const wanted = {
+      model: model.files,
+      family: builtOf(model),
+      adapter: undefined,
+      adapterOnly: false,
+      dtype: "F16",
+      out: beside,
+    } as const;
     await onnxFormat(0).write(wanted);
     expect(readdirSync(join(beside, "onnx")).sort()).toEqual(["model_fp16.onnx", "model_fp16.onnx_data"]);
     const config = JSON.parse(readFileSync(join(beside, "config.json"), "utf8"));
