@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { exportModel } from "../../src/api/export.js";
 import { readTensorSync } from "../../src/model/weights.js";
-import { readAdapter } from "../../src/peft/adapter.js";
+import { readLora } from "../../src/peft/adapter.js";
 import { temporaryFolder } from "../model/tiny.js";
 import { openTiny, writeLora } from "./models.js";
 
@@ -22,7 +22,7 @@ describe("an adapter in PEFT's plainest form", () => {
     });
     const out = await newFolder();
     expect(await exportModel(model, { format: "peft", out, adapter })).toMatchObject({ tensors: 8 });
-    const [before, after] = [adapter, out].map((folder) => readAdapter(folder, model.family.parameters));
+    const [before, after] = [adapter, out].map((folder) => readLora(folder, model));
     expect(after!.modules.map(({ module, rank, scale }) => [module, rank, scale.toFixed(12)])).toEqual(
       before!.modules.map(({ module, rank, scale }) => [module, rank, scale.toFixed(12)]),
     );

@@ -16,14 +16,16 @@ const f = of("float32");
 const i32 = of("int32");
 const i64 = of("int64");
 const u8 = of("uint8");
+const bool = of("bool");
 
 const operandOf = (g: Builder, operand: Operand, at: number): Value =>
   "dtype" in operand ? g.input(`x${at}`, operand.dtype, operand.shape) : g.constant(operand);
 
 /** What a case's named sizes are in a run. Two of each, so that a name that stands for one number only is found out. */
 const runs: readonly Readonly<Record<string, number>>[] = [
-  { T: 3, P: 4 },
-  { T: 5, P: 6 },
+  // All operands of Range are 1: it is empty.
+  { T: 3, P: 4, range: 0 },
+  { T: 5, P: 6, range: 0 },
 ];
 /** Sizes such as 2*T, T*P, (T+P) as the numbers they are in a run. */
 const sizeOf = (dim: Dim, sizes: Readonly<Record<string, number>>): number =>
@@ -74,6 +76,14 @@ const cases: readonly (readonly [string, readonly Operand[], Attributes, readonl
     .map((dtype) => ["Identity", [of(dtype)("T", 2)], {}, ["T", 2]] as const),
   ["Softmax", [f("T", 3)], { axis: 0 }, ["T", 3]],
   ["LogSoftmax", [f("T", 3)], { axis: 1 }, ["T", 3]],
+  ["And", [bool("T", 1), bool(4)], {}, ["T", 4]],
+  ["Less", [f("T", 1), f(4)], {}, ["T", 4]],
+  ["GreaterOrEqual", [i64("T"), [2]], {}, ["T"]],
+  ["Where", [bool("T", 1), f("T", 4), f()], {}, ["T", 4]],
+  ["Cast", [i64("T", 2)], { to: 1 }, ["T", 2]],
+  ["Shape", [f("T", 4)], {}, [2]],
+  ["Shape", [f("T", 4, 5)], { start: 1, end: 2 }, [1]],
+  ["Range", [i64(), i64(), i64()], {}, ["range"]],
   ["LayerNormalization", [f("T", 4), f(4)], { axis: -1, epsilon: { float: 1e-5 } }, ["T", 4]],
   ["LayerNormalization", [f(2, "T", 4), f(4), f(4)], {}, [2, "T", 4]],
   ["SimplifiedLayerNormalization", [f("T", 4), f(4)], { axis: -1, epsilon: { float: 1e-5 } }, ["T", 4]],
@@ -142,6 +152,13 @@ const refusals: readonly (readonly [string, readonly Operand[], Attributes, stri
   ["Mul", [f(2)], {}, "input 1 is missing"],
   ["Div", [f(2, 3), f(3, 2)], {}, "[2, 3] and [3, 2] do not broadcast"],
   ["Max", [f(2), i64(2)], {}, "float32 and int64 do not mix"],
+  ["And", [bool(2)], {}, "input 1 is missing"],
+  ["Less", [f(2), i64(2)], {}, "float32 and int64 do not mix"],
+  ["GreaterOrEqual", [f(2, 3), f(3, 2)], {}, "[2, 3] and [3, 2] do not broadcast"],
+  ["Where", [bool(2), f(2), i64(2)], {}, "float32 and int64 do not mix"],
+  ["Cast", [f(2)], { to: 99 }, "no type 99"],
+  ["Shape", [], {}, "input 0 is missing"],
+  ["Range", [i64(), i64(2), i64()], {}, "a tensor of [2], not one number"],
   ...["Neg", "Sqrt", "Sigmoid", "Tanh", "Erf", "Relu", "Identity", "Softmax", "LogSoftmax"].map(
     (operator) => [operator, [], {}, "input 0 is missing"] as const,
   ),
