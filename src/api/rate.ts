@@ -15,8 +15,9 @@ const MOST = 100;
 
 /** Settings with the learning rate of a run that was told none, for the number of weights that it trains. */
 export const withFittedRate = (model: Model, settings: Settings, isSaid: boolean): Settings => {
-  const { tuning }: PeftMethod = methods[settings.method];
-  if (isSaid || tuning.of !== "full") return settings;
+  const { folder }: PeftMethod = methods[settings.method];
+  // Adapters are all small, and their presets are for that.
+  if (isSaid || folder !== undefined) return settings;
   const { tensors } = methodOf(model, settings);
   const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
   const fitted = settings.learningRate * Math.min(MOST, PRESET_WEIGHTS / weights);

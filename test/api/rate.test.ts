@@ -29,6 +29,8 @@ test("the rate of a model's own weights falls with their number, down from a hun
 test("a rate that was said, and an adapter's, are left alone", () => {
   const said = settingsOf({ method: "full", learningRate: 0.5 });
   expect(withFittedRate(model, said, true)).toBe(said);
-  const lora = settingsOf({ method: "lora" });
-  expect(withFittedRate(model, lora, false)).toBe(lora);
+  for (const method of ["lora", "sparse"]) {
+    const adapter = settingsOf({ method });
+    expect(withFittedRate(model, adapter, false)).toBe(adapter);
+  }
 });
