@@ -13,7 +13,13 @@ const open = (graph: Uint8Array, { folder, threads, device }: EnginePlan): Promi
     graphOptimizationLevel: "all",
     // Row counts vary from run to run, which the memory pattern planner would chase.
     enableMemPattern: false,
-    extra: { session: { model_external_initializers_file_folder_path: folder } },
+    extra: {
+      session: {
+        model_external_initializers_file_folder_path: folder,
+        // What the runtime fuses of DequantizeLinear and MatMul would else round activations to 8 bits.
+        qdq_matmulnbits_accuracy_level: "1",
+      },
+    },
   }).catch((error: unknown) => {
     throw new ZerothError(`The runtime refused the model's graph: ${messageOf(error)}`, { cause: error });
   });

@@ -179,6 +179,12 @@ test(
   async () => {
     const blocks = await exported({ style: "genai", linear: "q4" });
     expect(blocks.notes.join()).toContain("accuracy_level 4");
+    // To the last digits what the floats give that the blocks stand for.
+    const floats = await outputsOf(await exported({ style: "genai", linear: "rounded" }), short);
+    expect(furthest(await outputsOf(blocks, short), floats)).toBeLessThan(1e-4);
+    const apart = await exported({ style: "genai", linear: "qdq" });
+    expect(apart.family.parameters.filter(({ linear }) => linear)).toHaveLength(LAYERS * 7);
+    expect(furthest(await outputsOf(apart, short), floats)).toBeLessThan(1e-4);
     const { out, notes } = await tuned(blocks);
     expect(notes).toEqual(blocks.notes);
     const [base, adapted] = [await outputsOf(blocks, short), await outputsOf(blocks, short, out)];

@@ -14,8 +14,11 @@ const seedling = fileURLToPath(new URL("../../../assets/seedling", import.meta.u
 export interface ExportOptions {
   /** Optimum's way: plain operators and anonymous transposed weights; or that of ONNX Runtime GenAI's builder: fused ones. */
   readonly style?: "optimum" | "genai";
-  /** Linear layers: floats; blocks of 4 bits with 8-bit activations; activations rounded to 8 bits in plain operators. */
-  readonly linear?: "float" | "half" | "q4" | "dynamic";
+  /**
+   * Linear layers: floats; blocks of 4 bits in one operator with 8-bit activations, in two operators, or as the floats that they stand for;
+   * activations rounded to 8 bits in plain operators.
+   */
+  readonly linear?: "float" | "half" | "q4" | "qdq" | "rounded" | "dynamic";
   /** Queries, keys and values in one matrix. */
   readonly packed?: boolean;
   /** Weights in a file beside the graph. */
@@ -98,6 +101,7 @@ const exportSeedling = async ({
   const quantised = (w: Float32Array, rows: number, columns: number) => {
     const blocks = new Uint8Array((rows * columns) / 2);
     const scales = new Float32Array((rows * columns) / BLOCK);
+    const levels = new Int8Array(rows * columns);
     for (let b = 0; b < scales.length; b++) {
       const part = w.subarray(b * BLOCK, (b + 1) * BLOCK);
       const scale = Math.max(...part.map(Math.abs)) / 7 || 1;
@@ -105,10 +109,11 @@ const exportSeedling = async ({
       part.forEach((value, i) => {
         const q = Math.max(0, Math.min(15, Math.round(value / scale) + 8));
         const at = (b * BLOCK + i) >> 1;
+        levels[b * BLOCK + i] = q - 8;
         blocks[at] = (blocks[at] ?? 0) | (i % 2 === 0 ? q : q << 4);
       });
     }
-    return { blocks, scales };
+    return { blocks, scales, levels };
   };
   /** x times the transpose of a weight [rows, columns]. */
   const product = (x: string, w: Float32Array, rows: number, columns: number, name: string, stored: string): string => {
@@ -122,6 +127,22 @@ const exportSeedling = async ({
         ...{ name: `${name}_Q4`, domain: "com.microsoft", K: columns, N: rows, bits: 4, block_size: BLOCK },
         accuracy_level: 4,
       });
+    }
+    if (linear === "rounded" && name !== "/lm_head/MatMul") {
+      const { levels, scales } = quantised(w, rows, columns);
+      const values = Float32Array.from(levels, (q, i) => q * (scales[Math.floor(i / BLOCK)] ?? 0));
+      return one("MatMul", [x, floats(stored, transposed(values, rows, columns), [columns, rows])], { name });
+    }
+    if (linear === "qdq" && name !== "/lm_head/MatMul") {
+      const { levels, scales } = quantised(w, rows, columns);
+      const turned = transposed(Float32Array.from(levels), rows, columns);
+      const packedLevels = Uint8Array.from({ length: turned.length / 2 }, (_, i) => {
+        const [low = 0, high = 0] = turned.subarray(2 * i, 2 * i + 2);
+        return (low & 15) | ((high & 15) << 4);
+      });
+      const matrix = store(`${stored}_DQ_Q4`, 22, [columns, rows], packedLevels);
+      const by = floats(`${stored}_scale`, transposed(scales, rows, columns / BLOCK), [columns / BLOCK, rows]);
+      return one("MatMul", [x, one("DequantizeLinear", [matrix, by], { axis: 0, block_size: BLOCK })], { name });
     }
     if (linear === "dynamic" && name !== "/lm_head/MatMul") {
       const scale = Math.max(...w.map(Math.abs)) / 127;
@@ -294,9 +315,9 @@ const exportSeedling = async ({
   return {
     data: Buffer.concat(chunks),
     model: {
-      irVersion: 8,
+      irVersion: linear === "qdq" ? 10 : 8,
       opsets: [
-        { domain: "", version: 17, unknown: [] },
+        { domain: "", version: linear === "qdq" ? 21 : 17, unknown: [] },
         ...(style === "genai" || linear === "q4" ? [{ domain: "com.microsoft", version: 1, unknown: [] }] : []),
       ],
       graph: {
