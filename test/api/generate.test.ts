@@ -22,7 +22,7 @@ const collected = async (model: Model, options: GenerateOptions) => {
   return { pieces, ...last.result };
 };
 
-describe("generating text", () => {
+describe("generating text", { timeout: 240_000 }, () => {
   let model: Model;
   beforeAll(async () => {
     model = await load(seedling);

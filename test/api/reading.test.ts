@@ -21,46 +21,42 @@ import { tokenF1 } from "../../src/objective/written.js";
 import { temporaryFolder } from "../model/tiny.js";
 
 const seedling = fileURLToPath(new URL("../../assets/seedling", import.meta.url));
-const question = (name: string) => ({
+const asked = {
   title: "A story",
-  context: `Once upon a time, there was a cat named ${name}. ${name} was happy.`,
+  context: "Once upon a time, there was a cat named Tom. Tom was happy.",
   question: "Who was happy?",
-});
+};
 
-describe("answers that a model writes", () => {
+describe("answers that a model writes", { timeout: 240_000 }, () => {
   let model: Model;
   beforeAll(async () => {
     model = await load(seedling);
   });
 
-  /** Rows whose right answers are known: what the model writes, half of it, or something else. */
-  const folderOf = async (): Promise<{ folder: string; first: string }> => {
-    const names = ["Tom", "Lily", "Max"];
-    const rows = [];
-    for (const [i, name] of names.entries()) {
-      const asked = question(name);
-      const prompt = `Title: ${asked.title}\nContext: ${asked.context}\nQuestion: ${asked.question}\nAnswer:`;
-      const options: GenerateOptions = { prompt, maxTokens: 50, stop: ["\n"], threads: 1 };
-      let text = "";
-      for await (const event of generate(model, options)) if (event.type === "done") text = event.result.text.trim();
-      expect(text).not.toBe("");
-      rows.push({ ...asked, answers: { text: [["nothing", `${text}!`], [`${text} ${text}`], ["nothing"]][i] } });
-    }
+  /** Rows of one question, whose right answer is what the model writes, that twice, or something else. */
+  const folderOf = async (): Promise<{ folder: string; written: string }> => {
+    const { title, context, question } = asked;
+    const prompt = `Title: ${title}\nContext: ${context}\nQuestion: ${question}\nAnswer:`;
+    const options: GenerateOptions = { prompt, maxTokens: 50, stop: ["\n"], threads: 1 };
+    let written = "";
+    for await (const event of generate(model, options)) if (event.type === "done") written = event.result.text.trim();
+    expect(written).not.toBe("");
+    const golds = [["nothing", `${written}!`], [`${written} ${written}`], ["nothing"]];
+    const rows = golds.map((text) => JSON.stringify({ ...asked, answers: { text } }));
     const folder = await temporaryFolder();
-    for (const name of ["train", "validation"])
-      writeFileSync(join(folder, `${name}.jsonl`), rows.map((row) => JSON.stringify(row)).join("\n"));
-    return { folder, first: rows[0]!.answers.text![1]!.slice(0, -1) };
+    for (const name of ["train", "validation"]) writeFileSync(join(folder, `${name}.jsonl`), rows.join("\n"));
+    return { folder, written };
   };
 
   it("are measured by F1 and exact matches, at perturbed weights too, and training goes by them", async () => {
-    const { folder: data, first } = await folderOf();
+    const { folder: data, written } = await folderOf();
     const result = await evaluate(model, { task: "squad", data, threads: 1 });
     // One is right to the word, one has half the words of its answer, one none.
     expect(result).toMatchObject({ task: "squad", metric: "f1", total: 3, correct: 1 });
     expect(result.value).toBeCloseTo((1 + 2 / 3 + 0) / 3, 10);
 
-    for await (const { prediction } of predict(model, [question("Tom")], { task: "squad", threads: 1 }))
-      expect(prediction).toBe(first);
+    for await (const { prediction } of predict(model, [asked], { task: "squad", threads: 1 }))
+      expect(prediction).toBe(written);
 
     const out = join(await temporaryFolder(), "out");
     const run = finetune(model, {
@@ -73,7 +69,7 @@ describe("answers that a model writes", () => {
     expect(step?.loss).toBeLessThanOrEqual(0);
     expect(step?.loss).toBeGreaterThanOrEqual(-1);
     expect(events.find((event) => event.type === "evaluation")).toMatchObject({ metric: "f1", best: true });
-  }, 240_000);
+  });
 
   it("are those of the weights at each point", async () => {
     const settings = resolveSettings({ task: "squad", method: "full", learningRate: 0 }, 1);
@@ -94,11 +90,11 @@ describe("answers that a model writes", () => {
       await engine.close();
       await plain.engine.close();
     }
-  }, 240_000);
+  });
 
   it("are asked of no function", async () => {
     const data = await temporaryFolder();
-    writeFileSync(join(data, "train.jsonl"), JSON.stringify({ ...question("Tom"), answers: { text: ["Tom"] } }));
+    writeFileSync(join(data, "train.jsonl"), JSON.stringify({ ...asked, answers: { text: ["Tom"] } }));
     const run = finetune(model, { task: "squad", data, objective: () => 0, devRows: 0 });
     await expect(run[Symbol.asyncIterator]().next()).rejects.toThrow("in the model's own words");
   });

@@ -3,7 +3,7 @@ import { jsonLines, seedling, zeroth } from "./zeroth.js";
 
 const asked = ["generate", "--model", seedling, "--prompt", "Once upon a time", "--threads", "1"];
 
-describe("generate", () => {
+describe("generate", { timeout: 240_000 }, () => {
   it("writes text alone to standard output, and how it went to standard error", async () => {
     const { code, stdout, stderr } = await zeroth([...asked, "--max-tokens", "40", "--stop", "never", " big"]);
     expect(code, stderr).toBe(0);
