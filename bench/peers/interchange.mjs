@@ -59,7 +59,8 @@ const checks = {
     const { llamaCpp } = await import("./llama-cpp.mjs");
     const run = (file, lora) => llamaCpp({ file, lora, prompt, text, count });
     const whole = await run(await write("whole.gguf", { format: "gguf", adapter }));
-    compare("GGUF, float32", whole, 1e-3);
+    // llama.cpp looks GELU up in a table of halves.
+    compare("GGUF, float32", whole, 3e-3);
     expect("GGUF: text cut the same way", String(whole.encoded) === String(tokenizer.encode(text)));
     if (adapter === undefined) return;
     const base = await write("base.gguf", { format: "gguf" });
