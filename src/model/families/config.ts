@@ -12,6 +12,7 @@ export const positive = z.number().positive();
 export const activation = z.enum(activationNames);
 /** Bounds far above any model's: a file's claim is not yet a reason to allocate. */
 export const layerCount = size.max(10_000);
+const LARGEST_HEAD = 65_536;
 const kinds = z.array(z.enum(["full_attention", "sliding_attention"]));
 
 /** Fields of a decoder with rotary positions and a gated MLP. */
@@ -21,7 +22,7 @@ export const decoderFields = {
   num_hidden_layers: layerCount,
   num_attention_heads: size,
   num_key_value_heads: size.nullish(),
-  head_dim: size.max(65_536).nullish(),
+  head_dim: size.max(LARGEST_HEAD).nullish(),
   vocab_size: size,
   rms_norm_eps: positive,
   max_position_embeddings: size,
@@ -74,9 +75,9 @@ export const headsOf = (
   const heads = config.num_attention_heads;
   const keyHeads = config.num_key_value_heads ?? heads;
   const headSize = config.head_dim ?? config.hidden_size / heads;
-  if (heads % keyHeads !== 0 || !Number.isInteger(headSize) || headSize % 2 !== 0) {
+  if (heads % keyHeads !== 0 || !Number.isInteger(headSize) || headSize % 2 !== 0 || headSize > LARGEST_HEAD) {
     throw new ZerothError(
-      `${file}: ${heads} heads over ${keyHeads} key heads of size ${headSize} cannot be.\nnum_attention_heads must be a multiple of num_key_value_heads, and head_dim (or hidden_size / num_attention_heads) even.`,
+      `${file}: ${heads} heads over ${keyHeads} key heads of size ${headSize} cannot be.\nnum_attention_heads must be a multiple of num_key_value_heads, and head_dim (or hidden_size / num_attention_heads) even and at most ${LARGEST_HEAD}.`,
     );
   }
   return { heads, keyHeads, headSize };
