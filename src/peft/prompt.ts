@@ -3,7 +3,7 @@ import { ZerothError } from "../errors.js";
 import type { BoundFamily } from "../model/family.js";
 import { defineMethod } from "./define.js";
 import type { Method } from "./method.js";
-import { text, whole } from "./options.js";
+import { LARGEST, text, whole } from "./options.js";
 import { EMBEDDINGS, promptConfig, randomTokens, tableOf } from "./virtual.js";
 
 /**
@@ -58,7 +58,7 @@ export const prompt = defineMethod({
   },
   folder: {
     type: "PROMPT_TUNING",
-    schema: z.looseObject({ num_virtual_tokens: z.int().min(1) }),
+    schema: z.looseObject({ num_virtual_tokens: z.int().min(1).max(LARGEST) }),
     config: (base, { tokens, initText }) => ({
       ...promptConfig(base, tokens, tableOf(base.family)[1]),
       num_attention_heads: base.family.heads.heads,
