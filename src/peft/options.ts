@@ -22,9 +22,12 @@ export type ValuesOf<O extends MethodOptions> = { readonly [K in keyof O]: z.out
 /** Options as they may be given. */
 export type GivenOf<O extends MethodOptions> = { readonly [K in keyof O]?: z.input<O[K]["schema"]> | undefined };
 
-export const whole = (usage: string, help: string, otherwise: number, most = 2 ** 14) => ({
+/** No rank, bottleneck or number of virtual tokens is larger. */
+export const LARGEST = 2 ** 14;
+
+export const whole = (usage: string, help: string, otherwise: number) => ({
   ...{ usage, help, takes: "whole" as const, otherwise: String(otherwise) },
-  schema: z.int().min(1).max(most).default(otherwise),
+  schema: z.int().min(1).max(LARGEST).default(otherwise),
 });
 
 export const positive = (usage: string, help: string, otherwise: number, most?: number) => ({

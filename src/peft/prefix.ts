@@ -3,7 +3,7 @@ import type { BoundFamily } from "../model/family.js";
 import { builtHere } from "./built-here.js";
 import { defineMethod } from "./define.js";
 import type { Method } from "./method.js";
-import { choice, whole } from "./options.js";
+import { choice, LARGEST, whole } from "./options.js";
 import { EMBEDDINGS, promptConfig, randomTokens } from "./virtual.js";
 
 const widthOf = ({ heads: { keyHeads, headSize } }: BoundFamily): number => keyHeads * headSize;
@@ -72,7 +72,7 @@ export const prefix = defineMethod({
   folder: {
     type: "PREFIX_TUNING",
     schema: z.looseObject({
-      num_virtual_tokens: z.int().min(1),
+      num_virtual_tokens: z.int().min(1).max(LARGEST),
       prefix_projection: z.literal(false).nullish(),
       [POSITIONS]: z.literal("zero").optional(),
     }),

@@ -4,7 +4,7 @@ import type { BoundFamily } from "../model/family.js";
 import { builtHere } from "./built-here.js";
 import { defineMethod } from "./define.js";
 import type { Method } from "./method.js";
-import { text, whole } from "./options.js";
+import { LARGEST, text, whole } from "./options.js";
 import { EMBEDDINGS, promptConfig, randomTokens, tableOf } from "./virtual.js";
 
 /**
@@ -60,7 +60,7 @@ export const prompt = defineMethod({
   },
   folder: {
     type: "PROMPT_TUNING",
-    schema: z.looseObject({ num_virtual_tokens: z.int().min(1) }),
+    schema: z.looseObject({ num_virtual_tokens: z.int().min(1).max(LARGEST) }),
     config: (base, { tokens, initText }) => ({
       ...promptConfig(base, tokens, tableOf(builtHere(base))[1]),
       num_attention_heads: builtHere(base).heads.heads,

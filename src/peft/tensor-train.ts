@@ -6,7 +6,7 @@ import type { Parameter } from "../model/family.js";
 import { builtHere } from "./built-here.js";
 import { defineMethod } from "./define.js";
 import { endsWith, firstLayerOf, linearsOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
-import { inLayers, layers, modules as moduleNames, text, whole } from "./options.js";
+import { inLayers, LARGEST, layers, modules as moduleNames, text, whole } from "./options.js";
 
 /** Cores of each side of a matrix: [16, 16, 16] for 4,096 inputs, [4, 4, 4] for 64 outputs (AdaZeta's shapes for Llama). */
 const SIDE = 3;
@@ -155,7 +155,7 @@ export const tensorTrain = defineMethod({
   },
   folder: {
     type: "TENSOR_TRAIN",
-    schema: z.looseObject({ r: z.int().min(1), bottleneck: z.int().min(1) }),
+    schema: z.looseObject({ r: z.int().min(1).max(LARGEST), bottleneck: z.int().min(1).max(LARGEST) }),
     config: (_, { rank, bottleneck }) => ({ r: rank, bottleneck }),
     read: ({ family }, { config: { r: rank, bottleneck }, tensors }) =>
       tensorTrainMethod(
