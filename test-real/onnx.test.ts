@@ -6,6 +6,8 @@ import { openAdapted, openEngine } from "../src/api/engines.js";
 import { load, type Model } from "../src/api/load.js";
 import { trainerOf } from "../src/api/prepare.js";
 import { resolveSettings } from "../src/api/settings.js";
+import { packs } from "../src/batch/pack.js";
+import { runOf } from "../src/engine/feeds.js";
 import { logitsOf } from "./logits.js";
 import { missing, scratchFolder, shared } from "./shared.js";
 
@@ -59,8 +61,15 @@ describe.skipIf(missing)("ONNX Runtime GenAI's layout", () => {
     const trainer = trainerOf(model, settings, 8);
     const modules = new Set(trainer.method.tensors.map(({ name }) => name.replace(/.*h\.\d+\.(.*)\.lora.*/, "$1")));
     expect([...modules].sort()).toEqual(["attn.c_proj", "mlp.c_fc", "mlp.c_proj"]);
-    const engine = await openEngine(model, { method: trainer.method, training: trainer });
-    await engine.close();
+    const engine = await openEngine(model, { method: trainer.method, training: trainer, runTokens: 512 });
+    onTestFinished(() => engine.close());
+    const branch = { ids: [9], scored: [3] };
+    const runs = packs([{ shared: [5, 9, 100], branches: [branch], label: 0, line: 1, truncated: 0 }]).map((pack) =>
+      runOf(model.family, pack),
+    );
+    const moved = [{ key: { seed: 1n, stream: "noise", step: 0, query: 0 } as const, scale: 0.5 }];
+    const [[before] = [], [after] = []] = await engine.evaluate({ points: [[], moved], runs });
+    expect(Math.abs((after?.[0] ?? 0) - (before?.[0] ?? 0))).toBeGreaterThan(1e-3);
   });
 
   test("a model without its tokenizer says so, and with one it runs", async () => {
