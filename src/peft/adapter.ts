@@ -39,6 +39,12 @@ const readConfig = (file: string): LoraConfig => {
   return parsed.data;
 };
 
+/** A key as PEFT saves it; state dictionaries of models with adapters name the adapter too, and some tools leave PEFT's prefix out. */
+const peftKey = (key: string): string => {
+  const [, module, side] = /^(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.default)?\.weight$/.exec(key) ?? [];
+  return module === undefined ? key : `base_model.model.${module}.lora_${side}.weight`;
+};
+
 const list = (names: readonly string[]): string => {
   const shown = names
     .slice(0, 3)
@@ -54,7 +60,13 @@ const list = (names: readonly string[]): string => {
 export const readAdapter = (folder: string, parameters: readonly Parameter[]): LoadedAdapter => {
   const config = readConfig(join(folder, ADAPTER_CONFIG));
   const file = join(folder, ADAPTER_WEIGHTS);
-  const tensors = new Map(readSafetensorsHeader(file).map((source) => [source.name, source]));
+  const sources = readSafetensorsHeader(file);
+  const tensors = new Map(sources.map((source) => [peftKey(source.name), source]));
+  if (tensors.size < sources.length) {
+    throw new ZerothError(
+      `${file}: two of its keys stand for one tensor (with and without ".default", say): not an adapter of PEFT's.`,
+    );
+  }
   // The file decides which modules are adapted; the configuration only says how (PEFT writes no entry for an absent one).
   const present = [...tensors.keys()]
     .filter((name) => name.endsWith(".lora_A.weight"))
