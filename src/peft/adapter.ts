@@ -72,6 +72,12 @@ const refusePickle = (folder: string): void => {
   );
 };
 
+/** A key as PEFT saves it; state dictionaries of models with adapters name the adapter too, and some tools leave PEFT's prefix out. */
+const peftKey = (key: string): string => {
+  const [, module, side] = /^(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.default)?\.weight$/.exec(key) ?? [];
+  return module === undefined ? key : `base_model.model.${module}.lora_${side}.weight`;
+};
+
 const list = (names: readonly string[]): string => {
   const shown = names
     .slice(0, 3)
@@ -90,7 +96,13 @@ export const readAdapter = (path: string, model: Base): LoadedAdapter => {
   const { folder, config, base } = readConfig(join(path, ADAPTER_CONFIG));
   const file = join(path, ADAPTER_WEIGHTS);
   refusePickle(path);
-  const tensors = new Map(readSafetensorsHeader(file).map((source) => [source.name, source]));
+  const sources = readSafetensorsHeader(file);
+  const tensors = new Map(sources.map((source) => [peftKey(source.name), source]));
+  if (tensors.size < sources.length) {
+    throw new ZerothError(
+      `${file}: two of its keys stand for one tensor (with and without ".default", say): not an adapter of PEFT's.`,
+    );
+  }
   const method = folder.read(model, { config, folder: path, tensors });
   const expected = new Map(tensorsOf(method).map(({ name, shape }) => [name, shape]));
   const unknown = [...tensors.keys()].filter((name) => !expected.has(name));

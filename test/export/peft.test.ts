@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { exportModel } from "../../src/api/export.js";
+import { writers } from "../../src/model/encodings.js";
+import { readSafetensorsHeader, writeSafetensors } from "../../src/model/safetensors.js";
 import { readTensorSync } from "../../src/model/weights.js";
 import { readLora } from "../../src/peft/adapter.js";
 import { temporaryFolder } from "../model/tiny.js";
@@ -50,6 +52,32 @@ describe("an adapter in PEFT's plainest form", () => {
     const out = await newFolder();
     await exportModel(model, { format: "peft", out, adapter });
     expect(configIn(out)).toMatchObject({ fan_in_fan_out: true, target_modules: [module], task_type: "CAUSAL_LM" });
+  });
+
+  it("keys with an adapter's name or without PEFT's prefix become PEFT's; two for one tensor are refused", async () => {
+    const model = await openTiny("llama");
+    const adapter = await writeLora([q(0)], { r: 2, lora_alpha: 6 });
+    const names = readSafetensorsHeader(join(adapter, "adapter_model.safetensors")).map(({ name }) => name);
+    const rewrite = async (spell: (name: string) => readonly string[]): Promise<void> => {
+      const entries = names.flatMap((name) =>
+        spell(name).map((key) => ({
+          ...{ name: key, shape: name.includes("lora_A") ? [2, 32] : [32, 2], dtype: "F32" as const },
+          bytes: () => writers.F32(new Float32Array(64).fill(0.5)),
+        })),
+      );
+      await writeSafetensors(join(adapter, "adapter_model.safetensors"), entries);
+    };
+    const named = (name: string) => name.replace(".weight", ".default.weight");
+    for (const spell of [named, (name: string) => name.replace("base_model.model.", "")]) {
+      await rewrite((name) => [spell(name)]);
+      const out = await newFolder();
+      await exportModel(model, { format: "peft", out, adapter });
+      const written = readSafetensorsHeader(join(out, "adapter_model.safetensors")).map(({ name }) => name);
+      expect(written.sort()).toEqual([...names].sort());
+    }
+    await rewrite((name) => [name, named(name)]);
+    const refused = exportModel(model, { format: "peft", out: await newFolder(), adapter });
+    await expect(refused).rejects.toThrow("two of its keys");
   });
 
   it("needs an adapter", async () => {

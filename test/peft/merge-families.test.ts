@@ -9,7 +9,10 @@ import { openTiny, writeLora } from "../export/models.js";
 import { type TinyName, weightsOf } from "../model/families/tiny.js";
 import { temporaryFolder } from "../model/tiny.js";
 
-const dtypes = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
+const encodingOf = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const;
+/** Rounding does not depend on the family: all types where weights lie one way, and where they are turned. */
+const dtypesOf = (name: TinyName): readonly (keyof typeof encodingOf)[] =>
+  name === "llama" || name === "gpt2" ? ["float32", "float16", "bfloat16"] : ["float32"];
 const names: readonly TinyName[] = [
   ...(["llama", "mistral with a window", "qwen2", "qwen3", "phi3", "gemma3", "gpt2", "opt"] as const),
   ...(["opt with norms after", "roberta", "bert"] as const),
@@ -29,7 +32,7 @@ const merged = (
   });
 
 describe("an adapter on every linear layer, merged, is W + scale·B·A", () => {
-  it.each(names)("%s, in each type", async (name) => {
+  it.each(names)("%s", { timeout: 120_000 }, async (name) => {
     const model = await openTiny(name);
     const { parameters } = model.family;
     const config = { peft_type: "LORA" as const, r: 2, lora_alpha: 3, target_modules: "all-linear" };
@@ -45,7 +48,8 @@ describe("an adapter on every linear layer, merged, is W + scale·B·A", () => {
         return [`${module.module}.weight`, merged(weight, ...sides, module)];
       }),
     );
-    for (const [dtype, encoding] of Object.entries(dtypes) as [keyof typeof dtypes, "F32" | "F16" | "BF16"][]) {
+    for (const dtype of dtypesOf(name)) {
+      const encoding = encodingOf[dtype];
       const out = join(await temporaryFolder(), "merged");
       await merge(model, { adapter, out, dtype });
       const found = await load(out);
