@@ -48,6 +48,11 @@ describe("usage errors exit with 2", () => {
     ["an unknown method", [...base, ...task, "--method", "qlora"], /--method must be lora or full/],
     ["an unknown optimizer", [...base, ...task, "--optimizer", "adam"], /--optimizer.*mezo/],
     ["LoRA's flags for another method", [...base, ...task, "--method", "full", "--rank", "4"], /--rank/],
+    [
+      "few-shot rows beside other counts",
+      [...base, ...task, "--per-class", "9", "--dev-rows", "5"],
+      /--per-class: .*--dev/,
+    ],
     ["no way to read rows", base, /--task[\s\S]*--prompt/],
     ["two ways to read rows", [...base, ...task, "--task", "sst2"], /only one/],
     ["an unknown task", [...base, "--task", "sst3"], /sst3.*sst2/],
