@@ -17,9 +17,11 @@ const marks = ["<!-- support table: npm run test:real writes it -->", "<!-- end 
 /** In this order; others follow in the order that they are first seen in. */
 const columns = ["safetensors", "GGUF", "ONNX", "LoRA", "rsLoRA", "prefix", "prompt", "merge", "export"];
 
-/** @returns cells of passed tests, `[family, way]`, in the order of the tests */
+/** @returns cells of passed tests, `[family, way]`, in the order of the files' names and of their tests */
 export const cellsOf = ({ testResults }) =>
+  // Files end in any order.
   testResults
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     .flatMap(({ assertionResults }) => assertionResults)
     .filter(({ status }) => status === "passed")
     .flatMap(({ meta }) => meta?.support ?? []);

@@ -84,10 +84,14 @@ export const adapter = main("--adapter <dir>", "PEFT adapter folder, or a model 
 export const rowFlags = {
   task: data(
     "--task <name>",
-    "sst2, rte, cb, boolq, copa, winogrande, wsc, wic, multirc, record, squad or drop",
+    "sst2, rte, cb, boolq, copa, winogrande, wsc, wic, multirc, record, squad or drop; for masked models and classifiers also sst5, snli, mnli, trec, mr, cr, mpqa, subj, cola, qqp, qnli, mrpc",
     text.optional(),
   ),
-  prompt: data("--prompt <text>", 'a task of your own: "{sentence} It was"', text.optional()),
+  prompt: data(
+    "--prompt <text>",
+    'a task of your own: "{sentence} It was"; {mask} is where a masked model answers',
+    text.optional(),
+  ),
   options: data("--options <texts>", 'its answers, split at commas, spaces kept: " terrible, great"', list.optional()),
   labels: data(
     "--labels <labels>",

@@ -56,6 +56,11 @@ describe("usage errors exit with 2", () => {
     ["layers that are none", [...base, ...task, "--layers", "first"], /--layers.*22\.\.29.*first/],
     ["a rank that is none", [...base, ...task, "--targets", "q_proj:x"], /--targets.*q_proj:16/],
     ["a pattern that is none", [...base, ...task, "--method", "full", "--train", "("], /--train.*regular expression/],
+    [
+      "few-shot rows beside other counts",
+      [...base, ...task, "--per-class", "9", "--dev-rows", "5"],
+      /--per-class: .*--dev/,
+    ],
     ["no way to read rows", base, /--task[\s\S]*--prompt/],
     ["two ways to read rows", [...base, ...task, "--task", "sst2"], /only one/],
     ["an unknown task", [...base, "--task", "sst3"], /sst3.*sst2/],

@@ -15,17 +15,20 @@ const test = (status: string, ...support: readonly (readonly [string, string])[]
 it("holds what passed tests show, and nothing of others", () => {
   const results = {
     testResults: [
-      { assertionResults: [test("passed", ["Llama", "LoRA"], ["Llama", "safetensors"]), { status: "passed" }] },
-      { assertionResults: [test("failed", ["OPT", "LoRA"]), test("skipped", ["OPT", "prefix"])] },
-      { assertionResults: [test("passed", ["OPT", "safetensors"]), test("passed", ["OPT", "a new way"])] },
+      {
+        name: "b",
+        assertionResults: [test("passed", ["Llama", "LoRA"], ["Llama", "safetensors"]), { status: "passed" }],
+      },
+      { name: "c", assertionResults: [test("failed", ["OPT", "LoRA"]), test("skipped", ["OPT", "prefix"])] },
+      { name: "a", assertionResults: [test("passed", ["OPT", "safetensors"]), test("passed", ["OPT", "a new way"])] },
     ],
   };
   expect(tableOf(cellsOf(results))).toBe(
     [
       "| family | safetensors | LoRA | a new way |",
       "| ------ | ----------- | ---- | --------- |",
-      "| Llama  | ✓           | ✓    |           |",
       "| OPT    | ✓           |      | ✓         |",
+      "| Llama  | ✓           | ✓    |           |",
     ].join("\n"),
   );
 });
