@@ -45,7 +45,7 @@ export const prompt = defineMethod({
       z.string().nullable().default(null),
     ),
   },
-  tuning: { of: "adapter", learningRate: 10 },
+  tuning: { of: "adapter" },
   bind({ family, files }, { tokens, initText }, seed) {
     if (initText === null) return promptMethod(family, tokens, randomTokens(family, tokens, seed));
     const ids = files.tokenizer.encode(initText);
