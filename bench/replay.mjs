@@ -1,7 +1,7 @@
 // Full-parameter steps that a replay applies a minute: `node bench/replay.mjs MODEL [--perturbation gaussian|rademacher]`. Prints one JSON object.
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/api/engines.js";
-import { methodOf, stepperOf } from "../dist/api/prepare.js";
+import { trainerOf } from "../dist/api/prepare.js";
 import { resolveSettings } from "../dist/api/settings.js";
 import { load } from "../dist/index.js";
 import { movesOf } from "../dist/train/step.js";
@@ -23,8 +23,9 @@ const STRETCH = 64;
 
 const model = await load(modelFolder);
 const settings = resolveSettings({ task: "sst2", method: "full", perturbation }, threads);
-const { stepper, program } = stepperOf(settings);
-const engine = await openEngine(model, { method: methodOf(model, settings), program, threads });
+const training = trainerOf(model, settings, 1000);
+const { stepper } = training;
+const engine = await openEngine(model, { method: training.method, training, threads });
 const record = (step) => ({
   step,
   refused: false,

@@ -5,7 +5,7 @@
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/api/engines.js";
 import { trainingTrees } from "../dist/api/examples.js";
-import { methodOf, stepperOf } from "../dist/api/prepare.js";
+import { trainerOf } from "../dist/api/prepare.js";
 import { resolveSettings } from "../dist/api/settings.js";
 import { packs } from "../dist/batch/pack.js";
 import { chooseTask } from "../dist/data/choose.js";
@@ -41,9 +41,9 @@ const settings = resolveSettings(
   { task: "sst2", method: kind, perturbation, queries, learningRate: 1e-6, ...layers },
   threads,
 );
-const method = methodOf(model, settings);
-const { stepper, program } = stepperOf(settings);
 const rows = await readRows(rowsPath);
+const training = trainerOf(model, settings, rows.length);
+const { method, stepper } = training;
 const treeAt = trainingTrees(model, chooseTask({ task: "sst2" }), rows);
 const batch = packs(rows.map((_, i) => treeAt(i)));
 let first = 0;
@@ -53,7 +53,7 @@ const runs = batch.map((pack) => {
   return runOf(model.family, pack, values.warm ? pack.trees.map((_, i) => from + i) : undefined);
 });
 const tokens = batch.reduce((sum, pack) => sum + pack.ids.length, 0);
-const engine = await openEngine(model, { method, program, threads });
+const engine = await openEngine(model, { method, training, threads });
 if (values.warm) await engine.prefetch(runs);
 
 const seconds = async (work) => {

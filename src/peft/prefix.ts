@@ -62,8 +62,8 @@ export const prefix = defineMethod({
     /** Whether a row's positions go on after the prefix (PEFT's) or start at 0 (MeZO's program). */
     positions: choice("--positions <how>", "where a row's positions start", ["after", "zero"]),
   },
-  // MeZO's grids (arXiv 2305.17333): 100 times LoRA's learning rates, 10 times its ε.
-  tuning: { of: "adapter", learningRate: 100, epsilon: 10 },
+  // MeZO's grid (arXiv 2305.17333): 1e-2 and 1e-3, ε 1e-1.
+  tuning: { of: "adapter", learningRate: 10, epsilon: 10 },
   bind(base, { tokens, init, positions }, seed) {
     const family = builtHere(base);
     const start = init === "activations" ? randomTokens(family, tokens, seed) : undefined;

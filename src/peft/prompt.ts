@@ -46,7 +46,7 @@ export const prompt = defineMethod({
       z.string().nullable().default(null),
     ),
   },
-  tuning: { of: "adapter", learningRate: 10 },
+  tuning: { of: "adapter" },
   bind(base, { tokens, initText }, seed) {
     const family = builtHere(base);
     if (initText === null) return promptMethod(family, tokens, randomTokens(family, tokens, seed));
