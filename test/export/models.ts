@@ -10,7 +10,7 @@ import { temporaryFolder, tokenizer, WORDS, writeJson } from "../model/tiny.js";
 /* Tiny models and adapters on disk. */
 
 /** A model folder of a family, weights with some spread. */
-export const writeTiny = async (name: TinyName, more: Readonly<Record<string, unknown>> = {}): Promise<string> => {
+const writeTiny = async (name: TinyName, more: Readonly<Record<string, unknown>> = {}): Promise<string> => {
   const folder = await temporaryFolder();
   const config = { ...tinyConfigs[name], vocab_size: WORDS.length, ...more };
   await writeJson(join(folder, "config.json"), config);
