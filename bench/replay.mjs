@@ -4,7 +4,7 @@ import { openEngine } from "../dist/api/engines.js";
 import { trainerOf } from "../dist/api/prepare.js";
 import { resolveSettings } from "../dist/api/settings.js";
 import { load } from "../dist/index.js";
-import { movesOf } from "../dist/train/step.js";
+import { movesOf, takeStep } from "../dist/train/step.js";
 import { median } from "./setup.mjs";
 
 const { values, positionals } = parseArgs({
@@ -26,15 +26,18 @@ const settings = resolveSettings({ task: "sst2", method: "full", perturbation },
 const training = trainerOf(model, settings, 1000);
 const { stepper } = training;
 const engine = await openEngine(model, { method: training.method, training, threads });
-const record = (step) => ({
-  step,
-  refused: false,
-  losses: Float32Array.of(0.7, 0.7),
-  // The gradient's coefficient, decay and learning rate.
-  numbers: Float32Array.of(0.5, 1, 1e-9),
-});
+/** The record of a step whose losses were made up. */
+const recordOf = async (step) => {
+  const driver = {
+    losses: async (points) => points.map((_, i) => 0.7 + i / 1000),
+    update: async () => {},
+    refresh: async () => {},
+  };
+  return (await takeStep(stepper, step, 1e-9, driver)).record;
+};
 const stretch = async (from) => {
-  const moves = Array.from({ length: STRETCH }, (_, i) => movesOf(stepper, record(from + i))).flat();
+  const records = await Promise.all(Array.from({ length: STRETCH }, (_, i) => recordOf(from + i)));
+  const moves = records.flatMap((record) => movesOf(stepper, record));
   const start = performance.now();
   await engine.replay(moves);
   return (performance.now() - start) / 1000 / STRETCH;

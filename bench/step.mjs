@@ -14,7 +14,7 @@ import { runOf } from "../dist/engine/feeds.js";
 import { load } from "../dist/index.js";
 import { lossOf } from "../dist/objective/objective.js";
 import { objectives } from "../dist/objective/objectives.js";
-import { takeStep } from "../dist/train/step.js";
+import { driving, takeStep } from "../dist/train/step.js";
 import { median } from "./setup.mjs";
 
 const { values, positionals } = parseArgs({
@@ -63,12 +63,10 @@ const seconds = async (work) => {
 };
 const forwards = () => engine.evaluate({ points: [[], []], runs });
 let count = 0;
-const step = () =>
-  takeStep(stepper, count++, settings.learningRate, {
-    losses: async (points) =>
-      (await engine.evaluate({ points, runs })).map((outputs) => lossOf(objectives.classification, batch, outputs)),
-    update: (update, scalars) => engine.update({ update, scalars }),
-  });
+const driver = driving(engine, async (points) =>
+  (await engine.evaluate({ points, runs })).map((outputs) => lossOf(objectives.classification, batch, outputs)),
+);
+const step = () => takeStep(stepper, count++, settings.learningRate, driver);
 const block = async () => {
   for (let i = 0; i < BLOCK; i++) await step();
   // Everything that the steps left pending counts.
