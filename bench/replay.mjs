@@ -37,7 +37,7 @@ const recordOf = async (step) => {
 };
 const stretch = async (from) => {
   const records = await Promise.all(Array.from({ length: STRETCH }, (_, i) => recordOf(from + i)));
-  const moves = records.flatMap((record) => movesOf(stepper, record));
+  const moves = records.flatMap((record) => movesOf(stepper, record).moves);
   const start = performance.now();
   await engine.replay(moves);
   return (performance.now() - start) / 1000 / STRETCH;
