@@ -100,8 +100,7 @@ export const accuracyPicture = (setups) => {
     {
       ...{ width: 912, height: 560, left: 32, style },
       title: "Accuracy against seconds",
-      subtitle:
-        "SmolLM2-135M-Instruct, SST-2, MeZO, 16 rows a step. Faint: seeds; dashed: the same steps at PyTorch MeZO's pace.",
+      subtitle: "SmolLM2-135M-Instruct, SST-2, MeZO. Faint: seeds; dashed: the same steps at PyTorch MeZO's pace.",
     },
     [
       ...legend(pens, frame.left, 84, frame.width),

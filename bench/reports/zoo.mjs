@@ -110,7 +110,7 @@ export const zooPicture = (entries) => {
       ...{ width: 912, height: 120 + rows * (high + 70), left: 32, style },
       title: "Optimizers on SST-2",
       subtitle:
-        "SmolLM2-135M-Instruct, blocks 15 to 22: accuracy on 872 validation rows (%) against seconds on 2 cores. Faint: seeds, and the others in grey.",
+        "SmolLM2-135M-Instruct: validation accuracy (%) against seconds on 2 cores. Faint: seeds; grey: the others.",
     },
     found.flatMap(({ name, runs, rate }, i) => {
       const frame = {
