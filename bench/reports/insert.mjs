@@ -1,7 +1,8 @@
 // Tables that a bench makes, in pages that people write.
+import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page. */
+/** Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page, and formats it. */
 export const insert = (file, blocks) => {
   const page = Object.entries(blocks).reduce(
     (text, [name, block]) => {
@@ -13,6 +14,7 @@ export const insert = (file, blocks) => {
     readFileSync(file, "utf8"),
   );
   writeFileSync(file, page);
+  execFileSync("npx", ["biome", "format", "--write", file], { stdio: "ignore" });
 };
 
 /** A Markdown table; the first column is text. */
