@@ -266,9 +266,7 @@ describe.skipIf(missing)("fixtures", () => {
     for (const source of model.weights.values()) {
       expect(readTensorSync(source).every(Number.isFinite)).toBe(true);
     }
-    const known = model.config.model_type === "llama";
-    if (known) expect(bindFamily(model).parameters.length).toBeGreaterThan(10);
-    else expect(() => bindFamily(model)).toThrow(/config\.json.*not supported\.\nKnown: .*llama/);
+    expect(bindFamily(model).parameters.length).toBeGreaterThan(10);
   });
 
   it("an adapter folder is not a model, and says what to do", async () => {
