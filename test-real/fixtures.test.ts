@@ -74,15 +74,16 @@ describe.skipIf(missing)("logits as PyTorch computes them", () => {
     },
   );
 
-  it.each(["llama", "gpt2", "opt"].flatMap((base) => ["prefix", "prompt"].map((kind) => `${base}-${kind}`)))(
-    "%s, virtual tokens made by PEFT",
-    async (name) => {
-      const base = await load(fixture(name.replace(/-.*/, "")));
-      const reference = referenceOf(name);
-      expect(distance(await logitsOf(base, reference.input_ids, fixture(name)), reference)).toBeLessThan(1e-4);
-      expect(distance(await logitsOf(base, reference.input_ids), reference)).toBeGreaterThan(0.1);
-      const merged = merge(base, { adapter: fixture(name), out: join(await scratchFolder(onTestFinished), "merged") });
-      await expect(merged).rejects.toThrow(/cannot be merged: .*no weight of the model holds/);
-    },
-  );
+  it.for(
+    (["llama", "gpt2", "opt"] as const).flatMap((base) => ["prefix", "prompt"].map((kind) => [base, kind] as const)),
+  )("%s, virtual tokens made by PEFT: %s", async ([of, kind], { task }) => {
+    shows(task, families[of], kind);
+    const name = `${of}-${kind}`;
+    const base = await load(fixture(of));
+    const reference = referenceOf(name);
+    expect(distance(await logitsOf(base, reference.input_ids, fixture(name)), reference)).toBeLessThan(1e-4);
+    expect(distance(await logitsOf(base, reference.input_ids), reference)).toBeGreaterThan(0.1);
+    const merged = merge(base, { adapter: fixture(name), out: join(await scratchFolder(onTestFinished), "merged") });
+    await expect(merged).rejects.toThrow(/cannot be merged: .*no weight of the model holds/);
+  });
 });
