@@ -75,7 +75,9 @@ describe.skipIf(missing)("logits as PyTorch computes them", () => {
   );
 
   it.for(
-    (["llama", "gpt2", "opt"] as const).flatMap((base) => ["prefix", "prompt"].map((kind) => [base, kind] as const)),
+    (["llama", "gpt2", "opt"] as const).flatMap((base) =>
+      (["prefix", "prompt"] as const).map((kind) => [base, kind] as const),
+    ),
   )("%s, virtual tokens made by PEFT: %s", async ([of, kind], { task }) => {
     shows(task, families[of], kind);
     const name = `${of}-${kind}`;
