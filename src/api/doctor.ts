@@ -7,6 +7,7 @@ import { batchOrder } from "../data/split.js";
 import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
+import { elementsIn } from "../model/weights.js";
 import { lossOf } from "../objective/objective.js";
 import type { Method } from "../peft/method.js";
 import type { Batch } from "../train/loop.js";
@@ -124,9 +125,6 @@ const takeSteps = async (
   };
 };
 
-const sizeOf = (method: Method): number =>
-  method.tensors.reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
-
 /**
  * Looks at a model and data before a run: whether the loss is precise enough for its differences to be a gradient (and at which ε),
  * which learning rates hold, how many weights a step moves, what packing saves, and what the run costs. Takes steps of the run
@@ -207,7 +205,7 @@ const examined = async (
       seconds: steps * time.step + prepared * time.preparation + evaluations * evaluationSeconds,
       rssBytes: process.memoryUsage.rss(),
       expectedPeakRssBytes: process.resourceUsage().maxRSS * 1024,
-      trainableParameters: sizeOf(method),
+      trainableParameters: elementsIn(method.tensors),
       parameters: model.parameters,
     };
 

@@ -1,6 +1,7 @@
 import { bindFamily } from "../model/families/index.js";
 import type { RunnableModel } from "../model/onnx/imported.js";
 import { type OpenModel, openModel } from "../model/open.js";
+import { elementsIn } from "../model/weights.js";
 import type { LoadOptions } from "./types.js";
 
 /** A model on disk, opened: its files are known and checked, its weights are not read yet. */
@@ -22,8 +23,6 @@ export interface Model {
 export const load = async (spec: string, options: LoadOptions = {}): Promise<Model> => {
   const files = await openModel(spec, options);
   const family = files.imported ?? bindFamily(files);
-  const parameters = family.parameters
-    .filter(({ stored }) => stored !== "part")
-    .reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
+  const parameters = elementsIn(family.parameters.filter(({ stored }) => stored !== "part"));
   return { files, family, parameters, notes: files.imported?.notes ?? [] };
 };

@@ -10,7 +10,7 @@ import { runOf } from "../engine/feeds.js";
 import { ZerothError } from "../errors.js";
 import { KERNEL_VERSION } from "../kernels/program.js";
 import { fingerprint, hashWeights } from "../model/open.js";
-import { readTensorSync } from "../model/weights.js";
+import { elementsIn, readTensorSync } from "../model/weights.js";
 import { lossOf } from "../objective/objective.js";
 import { saveAdapter } from "../peft/adapter.js";
 import { withCores } from "../peft/cores.js";
@@ -200,10 +200,7 @@ export const prepare = async (
       resumedAt,
       trainRows: train.length,
       devRows: dev.trees.length,
-      trainableParameters: method.tensors.reduce(
-        (sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1),
-        0,
-      ),
+      trainableParameters: elementsIn(method.tensors),
       parameters: model.parameters,
     },
     plan: {

@@ -1,3 +1,4 @@
+import { elementsIn } from "../model/weights.js";
 import type { PeftMethod } from "../peft/define.js";
 import { methods } from "../peft/methods.js";
 import type { Model } from "./load.js";
@@ -18,8 +19,7 @@ export const withFittedRate = (model: Model, settings: Settings, isSaid: boolean
   const { folder }: PeftMethod = methods[settings.method];
   // Adapters are all small, and their presets are for that.
   if (isSaid || folder !== undefined) return settings;
-  const { tensors } = methodOf(model, settings);
-  const weights = tensors.reduce((sum, { shape }) => sum + shape.reduce((size, dim) => size * dim, 1), 0);
+  const weights = elementsIn(methodOf(model, settings).tensors);
   const fitted = settings.learningRate * Math.min(MOST, PRESET_WEIGHTS / weights);
   return { ...settings, learningRate: Number(fitted.toPrecision(2)) };
 };

@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { ZerothError } from "../errors.js";
+import { elementsOf } from "../model/weights.js";
 import { workerUrl } from "../worker-url.js";
 import type { Answer, Message } from "./engine-worker.js";
 import type { Calls, EnginePlan, Held } from "./protocol.js";
@@ -121,7 +122,7 @@ const PIECE = 2 ** 14;
  * be done with one before asking for the next.
  */
 export async function* valuesOf(engine: Engine, { name, shape }: Held): AsyncGenerator<Float32Array> {
-  const size = shape.reduce((product, dim) => product * dim, 1);
+  const size = elementsOf(shape);
   let into = new ArrayBuffer(4 * Math.min(PIECE, size));
   for (let start = 0; start < size; start += PIECE) {
     const piece = await engine.read({ name, start, count: PIECE, into });

@@ -1,6 +1,6 @@
 import { allocate, floatsOf, type Slab } from "../kernels/arena.js";
 import { lengthOf, type Tensor } from "../kernels/program.js";
-import { readRowsSync, readTensorSync } from "../model/weights.js";
+import { elementsOf, readRowsSync, readTensorSync } from "../model/weights.js";
 import { tensorId, tensorKey } from "../random/key.js";
 import { fillNoise, fillUniform } from "../random/noise.js";
 import type { EnginePlan, Resident, Trained } from "./protocol.js";
@@ -14,8 +14,6 @@ export interface Slot extends Pick<Trained, "scalars" | "layer" | "block"> {
   /** Room for perturbed copies, as many as points are visited at a time; none where weights are perturbed in place. */
   readonly copies: Slab;
 }
-
-const sizeOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
 
 /** Puts a resident tensor's first values into its slab. */
 const fill = ({ name, from }: Resident, slab: Slab): void => {
@@ -67,7 +65,7 @@ export const layOut = (
   const hasPlane = training?.program.noise.plane === true;
   const slabs = allocate(
     residents.map(({ shape, trained, copied }) => {
-      const size = sizeOf(shape);
+      const size = elementsOf(shape);
       if (trained === undefined) return copied ? [size, copies * size] : [size];
       const states = trained.layouts.map((layout) => lengthOf(layout, size, trained.columns));
       // The last two: a bit an element, and two float64.

@@ -1,6 +1,7 @@
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { messageOf, ZerothError } from "../errors.js";
 import { floatsOf, type Slab } from "../kernels/arena.js";
+import { elementsOf } from "../model/weights.js";
 import { type Caches, cachesAfter, noCaches } from "./decoding.js";
 import { OUTPUT } from "./plan.js";
 import type { EnginePlan, Feed } from "./protocol.js";
@@ -53,8 +54,7 @@ export const openSessions = (plan: EnginePlan): Sessions => {
     if (known !== undefined && buffer === values.buffer && byteOffset === slab.offset && length === slab.length)
       return known;
     const shape = shapes.get(name) ?? [];
-    const size = shape.reduce((product, dim) => product * dim, 1);
-    const tensor = new Tensor("float32", values, many.has(name) ? [slab.length / size, ...shape] : shape);
+    const tensor = new Tensor("float32", values, many.has(name) ? [slab.length / elementsOf(shape), ...shape] : shape);
     tensors.set(name, tensor);
     return tensor;
   };

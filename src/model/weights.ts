@@ -18,6 +18,9 @@ export interface TensorSource {
 }
 
 export const elementsOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
+/** Elements of some tensors together. */
+export const elementsIn = (tensors: readonly { readonly shape: readonly number[] }[]): number =>
+  tensors.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
 
 /** Blocks read at a time: all that is ever beside the result. */
 const CHUNK_BLOCKS = 2 ** 15;

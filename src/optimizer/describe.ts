@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { estimators } from "../estimator/estimators.js";
 import { lengthOf } from "../kernels/program.js";
+import { elementsOf } from "../model/weights.js";
 import { withCores } from "../peft/cores.js";
 import { fullMethod } from "../peft/full.js";
 import { type MethodName, methodNames } from "../peft/methods.js";
@@ -97,15 +98,18 @@ const matrices = [
 const bytesOf = ({ rule, subspace }: Configured, m: number, n: number): readonly number[] => {
   const whole = fullMethod([{ name: "matrix", shape: [m, n] }]);
   const { tensors, frozen = [] } = isLowRank(subspace) ? withCores(whole, subspace) : whole;
-  const sizeOf = ({ shape }: { shape: readonly number[] }) => shape.reduce((size, dim) => size * dim, 1);
   const factors = [...tensors, ...frozen].filter(({ name }) => name !== "matrix");
   const states = tensors.flatMap((tensor) =>
     Object.values(rule.states).map(({ layout }) =>
-      lengthOf(layout?.({ ...tensor, layers: 1 }) ?? { kind: "element" }, sizeOf(tensor), tensor.shape[1] ?? 1),
+      lengthOf(
+        layout?.({ ...tensor, layers: 1 }) ?? { kind: "element" },
+        elementsOf(tensor.shape),
+        tensor.shape[1] ?? 1,
+      ),
     ),
   );
   const plane = subspace.kind === "magnitude" || subspace.kind === "stored" ? [(m * n) / 8] : [];
-  return [...[...states, ...factors.map(sizeOf)].map((numbers) => 4 * numbers), ...plane];
+  return [...[...states, ...factors.map(({ shape }) => elementsOf(shape))].map((numbers) => 4 * numbers), ...plane];
 };
 
 /** Bytes and what they are divided by: "4", "1/8", "4/n". */

@@ -2,7 +2,8 @@ import { z } from "zod";
 import { threePoint } from "../estimator/three-point.js";
 import { add, constant, div, input, max, mul, scalar, sqrt, sub } from "../kernels/expr.js";
 import type { Layout } from "../kernels/program.js";
-import { defineOptimizer, flag, type TensorShape } from "./optimizer.js";
+import { elementsOf } from "../model/weights.js";
+import { defineOptimizer, flag, sidesOf, type TensorShape } from "./optimizer.js";
 
 const [row, column, mean] = ["row", "column", "mean"].map(input) as [
   ReturnType<typeof input>,
@@ -15,11 +16,9 @@ const estimate = mul(h, sub(input("zz"), scalar("correction")));
 const smoothed = (state: typeof h, sum: string) =>
   max(add(mul(scalar("keep"), state), mul(scalar("smoothing"), input(sum))), constant(1e-8));
 
-const columnsOf = ({ shape: [, ...rest] }: TensorShape): number => rest.reduce((size, dim) => size * dim, 1);
-const sizeOf = ({ shape }: TensorShape): number => shape.reduce((size, dim) => size * dim, 1);
-const perRow = (tensor: TensorShape): Layout => ({ kind: "chunk", size: columnsOf(tensor) });
+const perRow = (tensor: TensorShape): Layout => ({ kind: "chunk", size: sidesOf(tensor).columns });
 const perColumn = (): Layout => ({ kind: "column" });
-const perTensor = (tensor: TensorShape): Layout => ({ kind: "chunk", size: Math.max(1, sizeOf(tensor)) });
+const perTensor = ({ shape }: TensorShape): Layout => ({ kind: "chunk", size: Math.max(1, elementsOf(shape)) });
 
 /**
  * HiZOO-L (arXiv 2402.15173): HiZOO with the curvature of a matrix in factors, as Adafactor stores second moments: row and column

@@ -3,6 +3,7 @@ import { ZerothError } from "../errors.js";
 import type { Estimator, Update } from "../estimator/estimator.js";
 import { add, constant, type Expr, input, mul, scalar, sub, substitute } from "../kernels/expr.js";
 import type { Layout, Reduction } from "../kernels/program.js";
+import { elementsOf } from "../model/weights.js";
 import type { PerturbationName } from "../perturbation/perturbations.js";
 import type { Subspace } from "../perturbation/subspace.js";
 
@@ -23,6 +24,9 @@ export interface TensorShape {
   readonly layer?: number;
   readonly layers: number;
 }
+
+/** A matrix's rows and columns; a vector is a column. */
+export const sidesOf = ({ shape: [rows = 1, ...rest] }: TensorShape) => ({ rows, columns: elementsOf(rest) });
 
 /** A state: where it starts, and how it lies over a tensor; an element of it for each weight where it does not say. */
 export interface State {

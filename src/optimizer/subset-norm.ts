@@ -2,13 +2,7 @@ import { z } from "zod";
 import { twoSided } from "../estimator/two-sided.js";
 import { add, constant, div, type Expr, input, mul, scalar, sqrt, sub } from "../kernels/expr.js";
 import type { Layout } from "../kernels/program.js";
-import { defineOptimizer, type Rule, type TensorShape } from "./optimizer.js";
-
-/** A matrix's rows and columns; a vector is a column. */
-export const sidesOf = ({ shape: [rows = 1, ...rest] }: TensorShape) => ({
-  rows,
-  columns: rest.reduce((size, dim) => size * dim, 1),
-});
+import { defineOptimizer, type Rule, sidesOf, type TensorShape } from "./optimizer.js";
 
 /** The largest divisor of `count` that is at most `most`. */
 const divisorBelow = (count: number, most: number): number => {

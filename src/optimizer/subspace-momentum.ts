@@ -2,8 +2,7 @@ import { z } from "zod";
 import { twoSided } from "../estimator/two-sided.js";
 import { add, constant, input, mul, scalar, sub, where } from "../kernels/expr.js";
 import type { Layout } from "../kernels/program.js";
-import { defineOptimizer, type TensorShape } from "./optimizer.js";
-import { sidesOf } from "./subset-norm.js";
+import { defineOptimizer, sidesOf, type TensorShape } from "./optimizer.js";
 
 /** Selected lines of the shorter side, `rank` at most. */
 const linesOf =

@@ -1,5 +1,6 @@
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
+import { elementsOf } from "../model/weights.js";
 import type { LowRank } from "../perturbation/subspace.js";
 import type { Method, Trainable } from "./method.js";
 
@@ -20,8 +21,6 @@ export interface Cored {
 /** Names of the tensors that a core goes with: they are drawn, not trained. */
 export const factorNames = ({ base }: Pick<Cored, "base">) => ({ u: `${base}#u`, v: `${base}#v` });
 
-const sizeOf = ({ shape }: Trainable): number => shape.reduce((product, dim) => product * dim, 1);
-
 /** The factors of a number that are nearest each other. */
 const nearlySquare = (size: number): readonly [number, number] => {
   let rows = Math.floor(Math.sqrt(size));
@@ -35,7 +34,7 @@ const coredOf = (tensor: Trainable, subspace: LowRank, placement: Method["placem
   // Vectors have no rank to lower.
   if (shape.length !== 2 || first === 1 || second === 1) return undefined;
   const isAdapter = placement === "copies";
-  const [rows, columns] = subspace.kind === "subzero" && isAdapter ? nearlySquare(sizeOf(tensor)) : [first, second];
+  const [rows, columns] = subspace.kind === "subzero" && isAdapter ? nearlySquare(elementsOf(shape)) : [first, second];
   const rank = Math.min(subspace.rank, rows, columns);
   const scale = subspace.kind === "subzero" ? Math.sqrt(rows * columns) / rank : 1;
   return { base: name, core: `${name}#core`, rows, columns, rank, scale, turned: tensor.turned === true };

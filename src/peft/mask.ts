@@ -1,6 +1,6 @@
 import { ZerothError } from "../errors.js";
 import { readSafetensorsHeader, writeSafetensors } from "../model/safetensors.js";
-import { readTensorSync } from "../model/weights.js";
+import { elementsOf, readTensorSync } from "../model/weights.js";
 import { oneLine } from "../one-line.js";
 import type { Trainable } from "./method.js";
 
@@ -23,7 +23,7 @@ export const readMask = (
       throw new ZerothError(
         `${path}: ${oneLine(source.name)} is no tensor that this run trains.\nGive the mask of this model and method.`,
       );
-    const size = tensor.shape.reduce((product, dim) => product * dim, 1);
+    const size = elementsOf(tensor.shape);
     const elements = new Uint32Array(readTensorSync(source).buffer);
     const wrong = elements.findIndex((element, i) => element >= size || element <= (elements[i - 1] ?? -1));
     if (wrong >= 0)

@@ -5,7 +5,7 @@ import { ZerothError } from "../errors.js";
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import type { Architecture, Parameter } from "../model/family.js";
-import { readTensorSync } from "../model/weights.js";
+import { elementsOf, readTensorSync } from "../model/weights.js";
 import { type Base, defineMethod } from "./define.js";
 import { readMask, writeMask } from "./mask.js";
 import { firstLayerOf, linearsOf, type Method, moduleOf, POINTS } from "./method.js";
@@ -114,7 +114,7 @@ const largest = ({ files }: Base, { name, shape }: Parameter, density: number): 
   const source = files.weights.get(name);
   if (source === undefined) throw new Error(`no weights for ${name}`);
   const values = readTensorSync(source);
-  const count = Math.max(1, Math.round(density * shape.reduce((size, dim) => size * dim, 1)));
+  const count = Math.max(1, Math.round(density * elementsOf(shape)));
   const sizes = values.map(Math.abs);
   const threshold = sizes.toSorted().at(-count) ?? 0;
   const above = Uint32Array.from(sizes.keys()).filter((i) => (sizes[i] ?? 0) > threshold);

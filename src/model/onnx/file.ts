@@ -3,6 +3,7 @@ import { messageOf, ZerothError } from "../../errors.js";
 import type { Graph, Initializer, Model, Node, Unknown } from "../../graph/ir.js";
 import { decodeModel } from "../../graph/onnx.js";
 import { oneLine } from "../../one-line.js";
+import { elementsOf } from "../weights.js";
 import { placeOf } from "./place.js";
 
 /** Bits of an element, by ONNX's number of its type; strings and types that are not here have no bytes of their own. */
@@ -56,7 +57,7 @@ const detachedPort = <P extends Graph["inputs"][number]>(port: P): P => ({
 
 /** Bytes that a tensor's elements take. @throws ZerothError for sizes that no tensor has */
 const bytesOf = ({ name, shape, dtype }: Initializer, path: string): number => {
-  const count = shape.reduce((product, dim) => product * dim, 1);
+  const count = elementsOf(shape);
   if (shape.some((dim) => dim < 0) || !Number.isSafeInteger(count * 16))
     throw new ZerothError(
       `${path}: the tensor ${oneLine(name)} has the size [${shape.slice(0, 8)}]: the file is damaged.`,
