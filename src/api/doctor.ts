@@ -142,7 +142,7 @@ export const doctor = async (base: Model, options: DoctorOptions): Promise<Docto
   const method = methodOf(base, settings);
   const { threads, device, quantize } = options;
   return withStart(base, method, { threads, device, quantize }, (start) =>
-    examined(fitted(base, method), options, settings, start),
+    examined(fitted(base, method), options, settings, method, start),
   );
 };
 
@@ -150,13 +150,13 @@ const examined = async (
   model: Model,
   options: DoctorOptions,
   settings: Settings,
+  whole: Method,
   start: Start | undefined,
 ): Promise<DoctorReport> => {
-  const { threads } = settings;
-  const { learningRate, steps, batchSize } = settings;
+  const { threads, learningRate, steps, batchSize } = settings;
   const { family } = model;
   const plan = await planOf(model, options, settings);
-  const trainer = trainerOf(model, settings, plan.trainRows);
+  const trainer = trainerOf(model, settings, plan.trainRows, whole);
   const { method, stepper } = trainer;
   const { objective, treesOf } = plan;
   const tell =

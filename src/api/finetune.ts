@@ -43,11 +43,8 @@ export const finetune = (model: Model, options: FinetuneOptions): Run => {
     out = folderName;
     const given = said(options);
     const threads = threadsOf(options.threads);
-    // Options out of range are refused before the folder is touched.
-    if (options.resume !== true) {
-      const settings = resolveSettings(given, threads);
-      methodOf(model, settings);
-    }
+    // Options out of range are refused before the folder is touched; the journal has the rest of those of a run that is gone on with.
+    const bound = options.resume === true ? undefined : methodOf(model, resolveSettings(given, threads));
     const folder = openRunFolder(folderName, { resume: options.resume ?? false });
     try {
       const already = finishedResult(folder);
@@ -59,13 +56,14 @@ export const finetune = (model: Model, options: FinetuneOptions): Run => {
       const journaled = folder.state.kind === "unfinished" ? folder.state.journal : undefined;
       const resolved = resolveSettings({ threads, ...given }, threads, journaled?.header.options);
       const settings = withFittedRate(model, resolved, journaled !== undefined || given.learningRate !== undefined);
-      const method = methodOf(model, settings);
+      const method = bound ?? methodOf(model, settings);
       const { device, quantize } = options;
       const from =
         journaled !== undefined && method.start !== undefined
           ? readStart(folder.paths.start)
           : await makeStart(model, method, folder.paths.start, { threads, device, quantize });
-      const { header, plan, start, notes } = await prepare(model, options, settings, journaled?.stepCount ?? 0, from);
+      const resumedAt = journaled?.stepCount ?? 0;
+      const { header, plan, start, notes } = await prepare(model, options, settings, resumedAt, from, method);
       if (journaled !== undefined) {
         requireSameRun(folder.paths.journal, journaled.header, header, freeSettings(settings));
         await requireSameBase(model, folder.paths.journal, journaled.base?.sha256);

@@ -58,9 +58,16 @@ export interface Trainer extends Training {
   readonly method: Method;
 }
 
-/** What trains the set that settings name, on a model. */
-export const trainerOf = (model: Model, settings: Settings, trainRows: number): Trainer => {
-  const whole = methodOf(model, settings);
+/**
+ * What trains the set that settings name, on a model.
+ * @param whole the set, where it is bound already: that may read all of the weights
+ */
+export const trainerOf = (
+  model: Model,
+  settings: Settings,
+  trainRows: number,
+  whole = methodOf(model, settings),
+): Trainer => {
   const { subspace } = choiceOf(settings);
   // A graph that came with its model is not cut between blocks.
   const uncut = "imported" in model.family ? { ...whole, firstLayer: 0 } : whole;
@@ -84,10 +91,9 @@ const frozen = async (model: Model, name: string): Promise<Float32Array> => {
   return readTensorSync(source);
 };
 
-/** Saves what settings trained: an adapter folder, or a whole model folder. */
-export const saverOf = (model: Model, settings: Settings): RunPlan["save"] => {
+/** Saves what settings trained: an adapter folder, or a whole model folder. `method` is the set, where it is bound already. */
+export const saverOf = (model: Model, settings: Settings, method = methodOf(model, settings)): RunPlan["save"] => {
   const definition = definitionOf(settings);
-  const method = methodOf(model, settings);
   const own = new Map([...method.tensors, ...(method.frozen ?? [])].map(({ name, shape }) => [name, shape]));
   return async (engine, folder) => {
     // What a subspace holds beside the weights goes into them first.
@@ -113,15 +119,19 @@ export interface Prepared {
   readonly notes: readonly string[];
 }
 
-/** @param start what the set starts from, where the model computes it */
+/**
+ * @param start what the set starts from, where the model computes it
+ * @param whole the set, where it is bound already
+ */
 export const prepare = async (
   base: Model,
   options: FinetuneOptions,
   settings: Settings,
   resumedAt: number,
   start?: Start,
+  whole = methodOf(base, settings),
 ): Promise<Prepared> => {
-  const model = fitted(base, methodOf(base, settings));
+  const model = fitted(base, whole);
   const task = chooseTask({
     task: settings.task ?? undefined,
     prompt: settings.prompt ?? undefined,
@@ -137,7 +147,7 @@ export const prepare = async (
   const dev = examplesOf(model, task, rowsAt(split.dev));
   const treeAt = trainingTrees(model, task, train);
 
-  const trainer = trainerOf(model, settings, train.length);
+  const trainer = trainerOf(model, settings, train.length, whole);
   const { method, stepper } = trainer;
   const wanted = typeof options.objective === "function" ? options.objective : settings.objective;
   const objective = objectiveOf(model, task, wanted);
@@ -253,7 +263,7 @@ export const prepare = async (
         return { metric: task.metric, value };
       },
       hashBase: async (signal) => ({ sha256: await hashWeights(model.files, { signal }) }),
-      save: saverOf(model, settings),
+      save: saverOf(model, settings, whole),
     },
   };
 };

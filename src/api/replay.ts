@@ -8,7 +8,7 @@ import { runPaths } from "../train/run-folder.js";
 import { openEngine, threadsOf } from "./engines.js";
 import { requireSameBase } from "./finetune.js";
 import type { Model } from "./load.js";
-import { parametersOf, saverOf, trainerOf } from "./prepare.js";
+import { methodOf, parametersOf, saverOf, trainerOf } from "./prepare.js";
 import { readSettings, type Settings } from "./settings.js";
 import { readStart } from "./start.js";
 import type { ReplayOptions } from "./types.js";
@@ -48,7 +48,8 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
       kind: "usage",
     });
   }
-  const trainer = trainerOf(model, settings, journal.header.trainRows);
+  const whole = methodOf(model, settings);
+  const trainer = trainerOf(model, settings, journal.header.trainRows, whole);
   const { method, stepper } = trainer;
   const start = method.start === undefined ? undefined : readStart(paths.start);
   if (start !== undefined && parametersOf(method, start) !== journal.header.parameters)
@@ -60,7 +61,7 @@ export const replay = async (model: Model, options: ReplayOptions): Promise<{ st
   });
   try {
     await restoreRun(engine, stepper, journal, step);
-    await saverOf(model, settings)(engine, out);
+    await saverOf(model, settings, whole)(engine, out);
   } finally {
     await engine.close();
   }
