@@ -5,6 +5,7 @@
 import { parseArgs } from "node:util";
 import { openEngine } from "../dist/api/engines.js";
 import { trainingTrees } from "../dist/api/examples.js";
+import { rowPacks } from "../dist/api/prefetch.js";
 import { trainerOf } from "../dist/api/prepare.js";
 import { resolveSettings } from "../dist/api/settings.js";
 import { packs } from "../dist/batch/pack.js";
@@ -46,12 +47,10 @@ const training = trainerOf(model, settings, rows.length);
 const { method, stepper } = training;
 const treeAt = trainingTrees(model, chooseTask({ task: "sst2" }), rows);
 const batch = packs(rows.map((_, i) => treeAt(i)));
-let first = 0;
-const runs = batch.map((pack) => {
-  const from = first;
-  first += pack.trees.length;
-  return runOf(model.family, pack, values.warm ? pack.trees.map((_, i) => from + i) : undefined);
-});
+const numbers = rows.map((_, i) => i);
+const runs = rowPacks(batch, numbers).map(({ pack, rows: own }) =>
+  runOf(model.family, pack, values.warm ? own : undefined),
+);
 const tokens = batch.reduce((sum, pack) => sum + pack.ids.length, 0);
 const engine = await openEngine(model, { method, training, threads });
 if (values.warm) await engine.prefetch(runs);

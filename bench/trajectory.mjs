@@ -4,9 +4,9 @@ import { examplesOf } from "../dist/api/examples.js";
 import { prepare } from "../dist/api/prepare.js";
 import { outputs } from "../dist/api/score.js";
 import { resolveSettings, said } from "../dist/api/settings.js";
+import { splitOf } from "../dist/api/split.js";
 import { chooseTask } from "../dist/data/choose.js";
 import { dataFile, readRows } from "../dist/data/rows.js";
-import { splitRows } from "../dist/data/split.js";
 import { optionScores, predicted } from "../dist/objective/option.js";
 import { loop } from "../dist/train/loop.js";
 
@@ -43,13 +43,7 @@ export const trajectory = async ({ model, options, at, on = "dev", limit, onPoin
   const rowsOf = async () => {
     if (on === "validation") return readRows(await dataFile(options.data, "validation"));
     const rows = await readRows(await dataFile(options.data, "train"));
-    const { trainRows, devRows, dataSeed } = settings;
-    const split = splitRows(rows.length, {
-      trainRows: trainRows ?? undefined,
-      devRows: devRows ?? undefined,
-      seed: BigInt(dataSeed),
-    });
-    return split.dev.map((index) => rows[index]);
+    return splitOf(model, task, rows, settings).dev.map((index) => rows[index]);
   };
   const { trees } = examplesOf(model, task, (await rowsOf()).slice(0, limit));
   // Where the first blocks are frozen, what they give is kept, as finetune keeps it.

@@ -1,6 +1,6 @@
 import { chooseTask } from "../data/choose.js";
 import { threadsOf } from "./engines.js";
-import { checkObjective } from "./examples.js";
+import { checkObjective, wantedOf } from "./examples.js";
 import { resolveSettings, said } from "./settings.js";
 import { checkSplit } from "./split.js";
 import type { FinetuneOptions } from "./types.js";
@@ -17,5 +17,5 @@ export const checkOptions = (options: FinetuneOptions): void => {
   const settings = resolveSettings(said(options), threadsOf(options.threads));
   const task = chooseTask(options);
   checkSplit(task, settings);
-  checkObjective(task, typeof options.objective === "function" ? options.objective : settings.objective);
+  checkObjective(task, wantedOf(options, settings));
 };

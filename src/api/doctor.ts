@@ -20,8 +20,9 @@ import { median, rms } from "./doctor/statistics.js";
 import { warningsOf } from "./doctor/warnings.js";
 import { fitted, openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
-import { type AskedObjective, examplesOf, objectiveOf, trainingTrees } from "./examples.js";
+import { type AskedObjective, examplesOf, objectiveOf, trainingTrees, wantedOf } from "./examples.js";
 import type { Model } from "./load.js";
+import { rowPacks } from "./prefetch.js";
 import { methodOf, trainerOf } from "./prepare.js";
 import { withFittedRate } from "./rate.js";
 import { resolveSettings, type Settings, said, tuningOf } from "./settings.js";
@@ -47,11 +48,7 @@ const planOf = async (model: Model, options: DoctorOptions, settings: Settings) 
   const order = batchOrder(split.train.length, settings.batchSize, BigInt(settings.seed));
   return {
     task,
-    objective: objectiveOf(
-      model,
-      task,
-      typeof options.objective === "function" ? options.objective : settings.objective,
-    ),
+    objective: objectiveOf(model, task, wantedOf(options, settings)),
     trainRows: split.train.length,
     devRows: split.dev.length,
     dev: examplesOf(model, task, rowsAt(split.dev.slice(0, TIMED_DEV_ROWS))).trees,
@@ -67,13 +64,8 @@ const numberedBatch = (
   trees: readonly TokenTree[],
   rows: readonly number[],
 ) => {
-  let from = 0;
   const made = packs(trees, { head: objective.head });
-  const runs = made.map((pack) => {
-    const start = from;
-    from += pack.trees.length;
-    return runOf(model.family, pack, rows.slice(start, from));
-  });
+  const runs = rowPacks(made, rows).map((one) => runOf(model.family, one.pack, one.rows));
   return { runs, loss: (outputs: readonly Float32Array[]) => lossOf(objective, made, outputs) };
 };
 

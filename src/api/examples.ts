@@ -10,7 +10,8 @@ import { type Metric, type MetricName, metricObjective, metrics } from "../objec
 import type { Objective } from "../objective/objective.js";
 import { type ObjectiveName, objectives } from "../objective/objectives.js";
 import type { Model } from "./load.js";
-import type { DataChoice } from "./types.js";
+import type { Settings } from "./settings.js";
+import type { DataChoice, FinetuneOptions } from "./types.js";
 import { type Asks, answerRoom, asking } from "./written.js";
 
 /** Examples that were cut, told aloud. */
@@ -70,6 +71,12 @@ const shotsOf = async (model: Model, choice: DataChoice, task: Task, shots: numb
 export type AskedObjective = Objective & { readonly asks?: Asks };
 
 type Wanted = "loss" | MetricName | Metric;
+
+/** The objective of a run: a function, which options alone can give, or a name. */
+export const wantedOf = (
+  { objective }: Pick<FinetuneOptions, "objective">,
+  settings: Pick<Settings, "objective">,
+): Wanted => (typeof objective === "function" ? objective : settings.objective);
 
 /** @throws ZerothError (usage) for an objective that a task's rows have no answers for */
 export const checkObjective = ({ name, metric }: Task, wanted: Wanted = "loss"): void => {

@@ -2,11 +2,21 @@ import type { Pack } from "../batch/pack.js";
 import type { Engine } from "../engine/engine.js";
 import type { Run } from "../engine/protocol.js";
 
-/** A pack of training rows, and which rows they are. */
+/** A pack of rows, and which rows they are. */
 export interface RowPack {
   readonly pack: Pack;
   readonly rows: readonly number[];
 }
+
+/** Packs with the numbers of their trees' rows, which are given in the order of the trees. */
+export const rowPacks = (packs: readonly Pack[], rows: readonly number[]): readonly RowPack[] => {
+  let from = 0;
+  return packs.map((pack) => {
+    const start = from;
+    from += pack.trees.length;
+    return { pack, rows: rows.slice(start, from) };
+  });
+};
 
 /**
  * Makes sure that the hidden states of a step's rows are kept before it is taken. A row's states have other last bits beside

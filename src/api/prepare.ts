@@ -29,9 +29,9 @@ import { checkNoise, smallBatch } from "./doctor/noise.js";
 import { noiseWarnings } from "./doctor/warnings.js";
 import { fitted, openEngine, threadsOf } from "./engines.js";
 import { measure } from "./evaluate.js";
-import { examplesOf, objectiveOf, trainingTrees, truncationNote } from "./examples.js";
+import { examplesOf, objectiveOf, trainingTrees, truncationNote, wantedOf } from "./examples.js";
 import type { Model } from "./load.js";
-import { prefetcher, type RowPack } from "./prefetch.js";
+import { prefetcher, type RowPack, rowPacks } from "./prefetch.js";
 import { type Settings, tuningOf, written } from "./settings.js";
 import { splitOf } from "./split.js";
 import type { Start } from "./start.js";
@@ -149,18 +149,11 @@ export const prepare = async (
 
   const trainer = trainerOf(model, settings, train.length, whole);
   const { method, stepper } = trainer;
-  const wanted = typeof options.objective === "function" ? options.objective : settings.objective;
-  const objective = objectiveOf(model, task, wanted);
+  const objective = objectiveOf(model, task, wantedOf(options, settings));
 
   const order = batchOrder(train.length, settings.batchSize, BigInt(settings.seed));
-  const packed = (rows: readonly number[]): readonly RowPack[] => {
-    let from = 0;
-    return packs(rows.map(treeAt), { head: objective.head }).map((pack) => {
-      const start = from;
-      from += pack.trees.length;
-      return { pack, rows: rows.slice(start, from) };
-    });
-  };
+  const packed = (rows: readonly number[]): readonly RowPack[] =>
+    rowPacks(packs(rows.map(treeAt), { head: objective.head }), rows);
   const packsOf = (step: number) => packed(order(step));
   const runWith = ({ pack, rows }: RowPack) =>
     method.firstLayer === 0 ? runOf(model.family, pack) : runOf(model.family, pack, rows);

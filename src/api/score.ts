@@ -3,6 +3,7 @@ import type { TokenTree } from "../data/tree.js";
 import type { Engine } from "../engine/engine.js";
 import { runOf } from "../engine/feeds.js";
 import type { RunnableModel } from "../model/onnx/imported.js";
+import { rowPacks } from "./prefetch.js";
 
 /** Trees handed to the engine at a time: enough to keep it busy, few enough to show progress. */
 const STRETCH = 64;
@@ -22,18 +23,11 @@ export async function* outputs(
 ): AsyncGenerator<{ pack: Pack; output: Float32Array }> {
   for (let start = 0; start < trees.length; start += STRETCH) {
     const stretch = packs(trees.slice(start, start + STRETCH), { head });
-    let next = keptFrom === undefined ? undefined : keptFrom + start;
-    const runs = stretch.map((pack) => {
-      if (next === undefined) return runOf(family, pack);
-      const first = next;
-      next += pack.trees.length;
-      return runOf(
-        family,
-        pack,
-        pack.trees.map((_, i) => first + i),
-      );
-    });
-    const rows = runs.flatMap((run) => run.rows?.map(({ row }) => row) ?? []);
+    const rows = keptFrom === undefined ? [] : trees.slice(start, start + STRETCH).map((_, i) => keptFrom + start + i);
+    const runs =
+      keptFrom === undefined
+        ? stretch.map((pack) => runOf(family, pack))
+        : rowPacks(stretch, rows).map((one) => runOf(family, one.pack, one.rows));
     if (rows.length > 0 && (await engine.missing(rows)).length > 0) await engine.prefetch(runs);
     const [row = []] = await engine.evaluate({ points: [[]], runs });
     for (const [i, pack] of stretch.entries()) {
