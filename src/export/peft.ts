@@ -1,13 +1,9 @@
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
-import { writeFileAtomic } from "../atomic.js";
 import { ZerothError } from "../errors.js";
 import { writers } from "../model/encodings.js";
 import type { Parameter } from "../model/family.js";
-import { writeSafetensors } from "../model/safetensors.js";
 import { readTensorSync } from "../model/weights.js";
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, isAdapter, readLora, tasks } from "../peft/adapter.js";
-import { alphaOf, type LoraModule, moduleLeaf, peftPath } from "../peft/lora.js";
+import { isAdapter, readLora, writeAdapter } from "../peft/adapter.js";
+import { alphaOf, type LoraModule, loraFields, moduleLeaf, peftPath } from "../peft/lora.js";
 import { moduleOf } from "../peft/method.js";
 import type { Format } from "./formats.js";
 
@@ -34,41 +30,26 @@ export const peft: Format = {
     if (adapter === undefined || !isAdapter(adapter)) {
       throw new ZerothError("PEFT's format is for adapters: give one with --adapter.", { kind: "usage" });
     }
-    const { modules, tensors } = readLora(adapter, { files: model, family });
+    const base = { files: model, family };
+    const { modules, tensors } = readLora(adapter, base);
     const rank = commonest(modules.map((module) => module.rank));
     const alpha = commonest(modules.map(alphaOf));
     const pattern = (of: (module: LoraModule) => number, usual: number) =>
       Object.fromEntries(
         modules.filter((module) => of(module) !== usual).map((module) => [peftPath(module.module), of(module)]),
       );
-    const config = {
-      alpha_pattern: pattern(alphaOf, alpha),
-      base_model_name_or_path: model.origin.spec,
-      bias: "none",
-      fan_in_fan_out: family.parameters.some(({ turned }) => turned === true),
-      inference_mode: true,
-      init_lora_weights: true,
-      layers_pattern: null,
-      layers_to_transform: null,
-      lora_alpha: alpha,
-      lora_dropout: 0,
-      modules_to_save: null,
-      peft_type: "LORA",
+    const fields = loraFields(base, {
       r: rank,
+      lora_alpha: alpha,
+      target_modules: targetsOf(modules, family.parameters),
       rank_pattern: pattern((module) => module.rank, rank),
-      revision: null,
-      target_modules: [...targetsOf(modules, family.parameters)].sort(),
-      task_type: tasks[family.reads],
-      use_dora: false,
-      use_rslora: false,
-    };
-    await mkdir(out, { recursive: true });
+      alpha_pattern: pattern(alphaOf, alpha),
+    });
     const saved = [...tensors].map(([name, source]) => ({
       ...{ name, shape: source.shape, dtype },
       bytes: () => writers[dtype](readTensorSync(source)),
     }));
-    await writeSafetensors(join(out, ADAPTER_WEIGHTS), saved);
-    await writeFileAtomic(join(out, ADAPTER_CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+    await writeAdapter(out, base, { type: "LORA", fields }, saved);
     return { tensors: saved.length, survivingChanges: 1 };
   },
 };

@@ -6,7 +6,7 @@ import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
 import { python } from "../model/folder-weights.js";
 import type { Json } from "../model/json.js";
-import { readSafetensorsHeader, writeSafetensors } from "../model/safetensors.js";
+import { readSafetensorsHeader, type TensorToWrite, writeSafetensors } from "../model/safetensors.js";
 import { readTensorSync, type TensorSource } from "../model/weights.js";
 import { oneLine } from "../one-line.js";
 import type { Base, PeftMethod } from "./define.js";
@@ -16,7 +16,7 @@ import { methods } from "./methods.js";
 import { encoded, type Reader } from "./save.js";
 
 /** PEFT's two file names. */
-export const ADAPTER_WEIGHTS = "adapter_model.safetensors";
+const ADAPTER_WEIGHTS = "adapter_model.safetensors";
 export const ADAPTER_CONFIG = "adapter_config.json";
 /** What it wrote before. */
 const ADAPTER_PICKLE = "adapter_model.bin";
@@ -26,6 +26,8 @@ export const isAdapter = (path: string): boolean => existsSync(join(path, ADAPTE
 
 export interface LoadedAdapter {
   readonly method: Method;
+  /** As the method's schema has it. */
+  readonly config: unknown;
   /** By canonical name: those of the method, no more and no less. */
   readonly tensors: ReadonlyMap<string, TensorSource>;
 }
@@ -131,7 +133,7 @@ export const readAdapter = (path: string, model: Base): LoadedAdapter => {
       );
     }
   }
-  return { method, tensors };
+  return { method, config, tensors };
 };
 
 /**
@@ -142,19 +144,48 @@ export const readLora = (
   path: string,
   model: Base,
 ): { readonly modules: readonly LoraModule[]; readonly tensors: LoadedAdapter["tensors"] } => {
-  const { method, tensors } = readAdapter(path, model);
+  const { method, config, tensors } = readAdapter(path, model);
   if (method.kind !== "lora")
     throw new ZerothError(
       `${path} is an adapter of the kind ${method.kind}, and this format has a place for LoRA alone.`,
     );
-  const config = loraConfig.parse(readConfig(join(path, ADAPTER_CONFIG)).config);
-  return { modules: savedModules(model, { config, tensors }), tensors };
+  return { modules: savedModules(model, { config: loraConfig.parse(config), tensors }), tensors };
 };
 
-export const tasks = { next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const;
+const tasks = { next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const;
 
 /**
- * Writes what a method trained as an adapter folder. Equal adapters give equal bytes: keys are sorted.
+ * Writes an adapter folder: its tensors, what goes beside them, and last the configuration, without which it is none. Keys are sorted, so
+ * that equal adapters give equal bytes.
+ *
+ * @param fields of the configuration, besides those that every adapter has
+ * @throws ZerothError when the folder cannot be written
+ */
+export const writeAdapter = async (
+  path: string,
+  { files, family }: Base,
+  { type, fields }: { readonly type: string; readonly fields: Json },
+  tensors: readonly TensorToWrite[],
+  beside: () => Promise<void> = async () => {},
+): Promise<void> => {
+  await mkdir(path, { recursive: true });
+  await writeSafetensors(join(path, ADAPTER_WEIGHTS), tensors);
+  await beside();
+  const config: Json = {
+    ...fields,
+    base_model_name_or_path: files.origin.spec,
+    inference_mode: true,
+    modules_to_save: null,
+    peft_type: type,
+    revision: null,
+    task_type: tasks[family.reads],
+  };
+  const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
+  await writeFileAtomic(join(path, ADAPTER_CONFIG), `${JSON.stringify(sorted, null, 2)}\n`);
+};
+
+/**
+ * Writes what a method trained as an adapter folder.
  *
  * @param options the method's, as they were given
  * @throws ZerothError when the folder cannot be written
@@ -167,24 +198,11 @@ export const saveAdapter = async (
   read: Reader,
 ): Promise<void> => {
   if (folder === undefined) throw new Error(`${name} is saved as a whole model`);
-  await mkdir(path, { recursive: true });
-  await writeSafetensors(
-    join(path, ADAPTER_WEIGHTS),
-    tensorsOf(method).map(({ name: tensor, shape }) => ({
-      ...{ name: tensor, shape, dtype: "F32" as const },
-      bytes: () => encoded(read(tensor), "F32"),
-    })),
-  );
-  await folder.write(path, method);
-  const config: Json = {
-    ...folder.config(model, options, method),
-    base_model_name_or_path: model.files.origin.spec,
-    inference_mode: true,
-    modules_to_save: null,
-    peft_type: folder.type,
-    revision: null,
-    task_type: tasks[model.family.reads],
-  };
-  const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)));
-  await writeFileAtomic(join(path, ADAPTER_CONFIG), `${JSON.stringify(sorted, null, 2)}\n`);
+  const tensors = tensorsOf(method).map(({ name: tensor, shape }) => ({
+    ...{ name: tensor, shape, dtype: "F32" as const },
+    bytes: () => encoded(read(tensor), "F32"),
+  }));
+  const { type } = folder;
+  const fields = folder.config(model, options, method);
+  await writeAdapter(path, model, { type, fields }, tensors, () => folder.write(path, method));
 };

@@ -222,6 +222,30 @@ export const savedModules = (
     tensors.has(loraNames(module).a),
   );
 
+/** PEFT's configuration of LoRA, whole: what it says of an adapter, and of the model, and what is at its default. */
+export const loraFields = (
+  { family }: Base,
+  said: {
+    readonly r: number;
+    readonly lora_alpha: number;
+    readonly target_modules: readonly string[];
+    readonly rank_pattern: Readonly<Record<string, number>>;
+    readonly alpha_pattern?: Readonly<Record<string, number>>;
+    readonly layers_to_transform?: readonly number[] | null;
+    readonly use_rslora?: boolean;
+  },
+) => ({
+  ...{ alpha_pattern: {}, layers_to_transform: null, use_rslora: false },
+  ...said,
+  target_modules: [...said.target_modules].sort(),
+  bias: "none",
+  fan_in_fan_out: family.fanInFanOut ?? family.parameters.some(({ turned }) => turned === true),
+  init_lora_weights: true,
+  layers_pattern: null,
+  lora_dropout: 0,
+  use_dora: false,
+});
+
 /** `name`, or `name:rank`. */
 const withRanks = modules.refine(
   (targets) => targets === "all-linear" || targets.every((target) => /^[^:]+(:[1-9]\d{0,4})?$/.test(target)),
@@ -255,26 +279,15 @@ export const lora = defineMethod({
   folder: {
     type: "LORA",
     schema: loraConfig,
-    config({ family }, { rank, alpha, targets, rslora, layers: range }, { tensors, frozen = [] }) {
-      const { names: adapted, ranks } = ranked(targets ?? family.targets);
+    config(base, { rank, alpha, targets, rslora, layers: range }, { tensors, frozen = [] }) {
+      const { names: adapted, ranks } = ranked(targets ?? base.family.targets);
       const names =
         adapted === "all-linear" ? [...new Set([...tensors, ...frozen].map(({ name }) => moduleLeaf(name)))] : adapted;
-      return {
-        alpha_pattern: {},
-        bias: "none",
-        fan_in_fan_out: family.fanInFanOut ?? family.parameters.some(({ turned }) => turned === true),
-        init_lora_weights: true,
-        layers_pattern: null,
+      return loraFields(base, {
+        ...{ r: rank, lora_alpha: alpha, target_modules: names, rank_pattern: ranks, use_rslora: rslora },
         layers_to_transform:
           range === null ? null : Array.from({ length: range[1] - range[0] + 1 }, (_, i) => range[0] + i),
-        lora_alpha: alpha,
-        lora_dropout: 0,
-        r: rank,
-        rank_pattern: ranks,
-        target_modules: [...names].sort(),
-        use_dora: false,
-        use_rslora: rslora,
-      };
+      });
     },
     read: (base, saved) => loraMethod(savedModules(base, saved)),
   },
