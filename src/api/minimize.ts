@@ -1,16 +1,13 @@
-import { openVariables } from "../engine/variables.js";
 import { ZerothError } from "../errors.js";
 import { floatsOf } from "../kernels/arena.js";
-import { withCores } from "../peft/cores.js";
+import { elementsOf } from "../model/weights.js";
 import { fullMethod } from "../peft/full.js";
 import type { Method } from "../peft/method.js";
-import { isLowRank } from "../perturbation/subspace.js";
 import { learningRateAt } from "../train/schedule.js";
 import { lossOf, takeStep } from "../train/step.js";
-import { choiceOf } from "./choice.js";
 import { resolveSettings, said } from "./settings.js";
-import { trainingOf } from "./training.js";
 import type { MinimizeOptions, MinimizeResult } from "./types.js";
+import { variablesFor } from "./variables.js";
 
 /** What a function's variables are called: their noise is drawn under this name. */
 export const VARIABLES = "x";
@@ -25,8 +22,7 @@ const variablesOf = (start: ArrayLike<number>, shape: readonly number[]): Float3
   if (x.length === 0) refuse("The start has no elements: there is nothing to minimise over.");
   const bad = x.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) refuse(`The start's element ${bad} is ${start[bad]}: it must be finite in fp32.`);
-  if (shape.reduce((product, size) => product * size, 1) !== x.length)
-    refuse(`shape: [${shape}] does not have the ${x.length} elements of the start.`);
+  if (elementsOf(shape) !== x.length) refuse(`shape: [${shape}] does not have the ${x.length} elements of the start.`);
   return x;
 };
 
@@ -51,23 +47,10 @@ export const minimize = async (
   );
   const variable = { name: VARIABLES, shape, linear: true };
   const whole: Method = { ...fullMethod([variable]), placement };
-  const { subspace } = choiceOf(settings);
-  const method = isLowRank(subspace) ? withCores({ ...whole, placement: "copies" }, subspace) : whole;
-  const { stepper, plan, trained } = trainingOf(settings, method, 1, settings.batchSize);
-  const { pool, ...variables } = openVariables({
-    residents: [...method.tensors, ...(method.frozen ?? [])].map((tensor) => ({
-      ...{ name: tensor.name, shape: tensor.shape, several: false, from: { kind: "zeros" } },
-      copied: method.cored?.matrices.some(({ base }) => base === tensor.name) ?? false,
-      ...(method.tensors.includes(tensor) ? { trained: trained(tensor) } : {}),
-    })),
-    placement: method.placement,
-    training: plan,
-    ...(method.cored === undefined ? {} : { cored: { ...method.cored, seed: stepper.seed } }),
-    threads: 1,
-  });
-  const { trainables, cored, memory } = variables;
+  const { stepper, variables, trainables, driver } = variablesFor(settings, whole);
+  const { cored, memory, pool } = variables;
   const live = memory.weights.get(VARIABLES);
-  if (trainables === undefined || live === undefined) throw new Error("nothing is trained");
+  if (live === undefined) throw new Error("nothing is trained");
   floatsOf(live).set(x);
   memory.mark();
 
@@ -86,15 +69,11 @@ export const minimize = async (
         stepper,
         step,
         learningRateAt(step, rate),
-        {
-          async losses(points, rows) {
-            const values: number[] = [];
-            for (const point of points) values.push(await valueAt(point, step, rows));
-            return values;
-          },
-          update: async (update, scalars, at) => trainables.update({ update, scalars, step: at }),
-          refresh: async (at) => cored?.refresh(at),
-        },
+        driver(async (points, rows) => {
+          const values: number[] = [];
+          for (const point of points) values.push(await valueAt(point, step, rows));
+          return values;
+        }),
         memoryOf,
       );
       memoryOf = taken.memory;

@@ -1,16 +1,12 @@
-import { choiceOf } from "../../src/api/choice.js";
 import { minimize, VARIABLES } from "../../src/api/minimize.js";
 import { resolveSettings } from "../../src/api/settings.js";
-import { trainingOf } from "../../src/api/training.js";
 import type { OptimizerChoice } from "../../src/api/types.js";
-import { openVariables } from "../../src/engine/variables.js";
+import { variablesFor } from "../../src/api/variables.js";
 import type { Point } from "../../src/estimator/estimator.js";
 import { floatsOf } from "../../src/kernels/arena.js";
 import { type OptimizerName, optimizers } from "../../src/optimizer/optimizers.js";
-import { withCores } from "../../src/peft/cores.js";
 import type { Method, Placement } from "../../src/peft/method.js";
 import type { PerturbationName } from "../../src/perturbation/perturbations.js";
-import { isLowRank } from "../../src/perturbation/subspace.js";
 import { learningRateAt, type ScheduleKind } from "../../src/train/schedule.js";
 import { takeStep } from "../../src/train/step.js";
 import { dense, lossOf, type Quadratic } from "../estimator/quadratic.js";
@@ -104,27 +100,13 @@ export const openLab = (setup: Setup) => {
   const { problem, placement } = setup;
   const { parts, start } = problem;
   const settings = settingsOf(setup);
-  const { subspace } = choiceOf(settings);
   const whole: Method = {
     ...{ kind: settings.method, placement, firstLayer: 0 },
     tensors: parts.map((part) => ({ ...part, initial: { kind: "weights" } })),
   };
-  const method = isLowRank(subspace) ? withCores({ ...whole, placement: "copies" }, subspace) : whole;
   const layers = new Set(parts.flatMap(({ layer }) => layer ?? [])).size;
-  const { stepper, plan, trained } = trainingOf(settings, method, Math.max(1, layers), settings.batchSize);
-  const variables = openVariables({
-    residents: [...method.tensors, ...(method.frozen ?? [])].map((tensor) => ({
-      ...{ name: tensor.name, shape: tensor.shape, several: false, from: { kind: "zeros" } },
-      copied: method.cored?.matrices.some(({ base }) => base === tensor.name) ?? false,
-      ...(method.tensors.includes(tensor) ? { trained: trained(tensor) } : {}),
-    })),
-    placement: method.placement,
-    training: plan,
-    ...(method.cored === undefined ? {} : { cored: { ...method.cored, seed: stepper.seed } }),
-    threads: 1,
-  });
-  const { memory, cored } = variables;
-  const trainables = variables.trainables!;
+  const { stepper, plan, variables, trainables, driver } = variablesFor(settings, whole, Math.max(1, layers));
+  const { memory } = variables;
   let from = 0;
   for (const part of parts) {
     floatsOf(memory.weights.get(part.name)!).set(start.slice(from, from + sizeOf(part)));
@@ -173,11 +155,7 @@ export const openLab = (setup: Setup) => {
         stepper,
         step,
         learningRateAt(step, { ...rate, steps: setup.steps }),
-        {
-          losses: async (points, rows) => points.map((point) => loss(at(point), { step, rows })),
-          update: async (update, scalars, at) => trainables.update({ update, scalars, step: at }),
-          refresh: async (at) => cored?.refresh(at),
-        },
+        driver(async (points, rows) => points.map((point) => loss(at(point), { step, rows }))),
         estimatorMemory,
       ),
   };
