@@ -116,21 +116,35 @@ export const openEngine = (model: Model, choice: EngineChoice): Promise<Engine> 
 export const fitted = (model: Model, { family }: Method): Model =>
   family === undefined || "imported" in model.family ? model : { ...model, family: family(model.family) };
 
+/** A model with its adapter, read and checked; its engine is opened when what else there is to check has been. */
+export interface Adapted {
+  readonly model: Model;
+  open(runtime: Omit<RuntimeChoice, "adapter">): Promise<Engine>;
+}
+
 /**
  * The model that an adapter makes of another: a PEFT adapter adds side paths; a model folder, as `full` writes one, takes the
  * model's place.
  */
-export const openAdapted = async (
-  model: Model,
-  { adapter, threads, device, quantize }: RuntimeChoice,
-): Promise<{ model: Model; engine: Engine }> => {
-  const runtime = { threads, device, quantize };
-  if (adapter === undefined) return { model, engine: await openEngine(model, { method: plain, ...runtime }) };
+export const withAdapter = async (model: Model, adapter: string | undefined): Promise<Adapted> => {
+  const opener =
+    (of: Model, choice: Pick<EngineChoice, "method" | "adapter">): Adapted["open"] =>
+    ({ threads, device, quantize }) =>
+      openEngine(of, { ...choice, threads, device, quantize });
+  if (adapter === undefined) return { model, open: opener(model, { method: plain }) };
   if (!isAdapter(adapter) && existsSync(join(adapter, "config.json"))) {
     const tuned = await load(adapter);
-    return { model: tuned, engine: await openEngine(tuned, { method: plain, ...runtime }) };
+    return { model: tuned, open: opener(tuned, { method: plain }) };
   }
   const { method, tensors } = readAdapter(adapter, model);
-  const engine = await openEngine(model, { method, adapter: tensors, ...runtime });
-  return { model: fitted(model, method), engine };
+  return { model: fitted(model, method), open: opener(model, { method, adapter: tensors }) };
+};
+
+/** The same, with its engine. */
+export const openAdapted = async (
+  model: Model,
+  { adapter, ...runtime }: RuntimeChoice,
+): Promise<{ model: Model; engine: Engine }> => {
+  const adapted = await withAdapter(model, adapter);
+  return { model: adapted.model, engine: await adapted.open(runtime) };
 };

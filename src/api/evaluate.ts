@@ -4,7 +4,7 @@ import type { Engine } from "../engine/engine.js";
 import { tokenLosses } from "../objective/language.js";
 import { optionScores, predicted } from "../objective/option.js";
 import { exactMatch, tokenF1 } from "../objective/written.js";
-import { openAdapted } from "./engines.js";
+import { withAdapter } from "./engines.js";
 import { readExamples } from "./examples.js";
 import type { Model } from "./load.js";
 import { outputs } from "./score.js";
@@ -79,13 +79,14 @@ export const measure = async (
  * @throws ZerothError when model, adapter or data cannot be used
  */
 export const evaluate = async (model: Model, options: EvaluateOptions): Promise<EvaluateResult> => {
-  const adapted = await openAdapted(model, options);
+  const adapted = await withAdapter(model, options.adapter);
+  const { task, trees } = await readExamples(adapted.model, options, "validation", options);
+  const engine = await adapted.open(options);
   try {
-    const { task, trees } = await readExamples(adapted.model, options, "validation", options);
-    const { value, correct } = await measure(adapted.engine, adapted.model, trees, task.metric, options);
+    const { value, correct } = await measure(engine, adapted.model, trees, task.metric, options);
     const result = { task: task.name, metric: task.metric, total: trees.length, value };
     return task.metric === "loss" ? result : { ...result, correct };
   } finally {
-    await adapted.engine.close();
+    await engine.close();
   }
 };
