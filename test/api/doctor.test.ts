@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { full, hizoo, lora, mezo } from "../../src/api/choices.js";
 import {
@@ -35,6 +34,7 @@ import type { Key } from "../../src/random/key.js";
 import { tensorId, tensorKey } from "../../src/random/key.js";
 import { gaussianAt } from "../../src/random/noise.js";
 import { driving, takeStep } from "../../src/train/step.js";
+import { asset, question, task } from "../seedling.js";
 
 /* What the doctor says, against functions whose noise and slopes are known, and on the model that ships with Zeroth. */
 
@@ -154,9 +154,6 @@ describe("the walk of a run", () => {
   });
 });
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url));
-const question = { prompt: "{text} {name} was so", options: " sad, happy", labels: "sad,happy" } as const;
-const task = { data: asset("quickstart"), ...question };
 const engines: Engine[] = [];
 afterAll(async () => {
   for (const engine of engines) await engine.close();

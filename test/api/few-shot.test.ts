@@ -1,8 +1,6 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { checkOptions } from "../../src/api/check.js";
 import { doctor } from "../../src/api/doctor.js";
 import { finetune } from "../../src/api/finetune.js";
@@ -11,25 +9,16 @@ import { preview } from "../../src/api/preview.js";
 import type { FinetuneOptions, TrainEvent } from "../../src/api/types.js";
 import { readJournal } from "../../src/train/journal.js";
 import { runPaths } from "../../src/train/run-folder.js";
+import { asset, scratch, task } from "../seedling.js";
 
 /* As many rows of every class: the protocol of the few-shot papers, on the model that ships with Zeroth. */
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url));
-const place = mkdtempSync(join(tmpdir(), "zeroth-few-shot-"));
-afterAll(() => rmSync(place, { recursive: true, force: true }));
-let folders = 0;
-const fresh = (): string => join(place, String(folders++));
+const { place, fresh } = scratch("few-shot");
 
 let model: Model;
 beforeAll(async () => {
   model = await load(asset("seedling"));
 });
-const task = {
-  data: asset("quickstart"),
-  prompt: "{text} {name} was so",
-  options: " sad, happy",
-  labels: "sad,happy",
-} as const;
 const small = { ...task, threads: 1, noiseCheck: false, steps: 2, batchSize: 4 } as const;
 
 const eventsOf = async (options: FinetuneOptions): Promise<readonly TrainEvent[]> => {

@@ -1,8 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { full, lora, mezo } from "../../src/api/choices.js";
 import { openEngine } from "../../src/api/engines.js";
 import { trainingTrees } from "../../src/api/examples.js";
@@ -19,26 +17,17 @@ import { templateTask } from "../../src/data/template.js";
 import { runOf } from "../../src/engine/feeds.js";
 import { readTensorSync } from "../../src/model/weights.js";
 import { readAdapter } from "../../src/peft/adapter.js";
+import { asset, scratch, task } from "../seedling.js";
 
 /* Training some blocks alone: what comes before them runs once a row. On the model that ships with Zeroth, which has six blocks. */
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url));
-const place = mkdtempSync(join(tmpdir(), "zeroth-layers-"));
-afterAll(() => rmSync(place, { recursive: true, force: true }));
-let folders = 0;
-const fresh = (): string => join(place, String(folders++));
+const { fresh } = scratch("layers");
 
 let model: Model;
 beforeAll(async () => {
   model = await load(asset("seedling"));
 });
 
-const task = {
-  data: asset("quickstart"),
-  prompt: "{text} {name} was so",
-  options: " sad, happy",
-  labels: "sad,happy",
-} as const;
 // 20 rows in batches of 8: epochs end within batches, and from step 3 on every row was seen before.
 const small = { ...task, threads: 1, batchSize: 8, trainRows: 20, devRows: 10, evalEvery: 4, steps: 9 } as const;
 const methods = {

@@ -1,8 +1,6 @@
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { full, hizoo, lora, mezo } from "../../src/api/choices.js";
 import { evaluate } from "../../src/api/evaluate.js";
 import { finetune } from "../../src/api/finetune.js";
@@ -19,26 +17,17 @@ import { readAdapter } from "../../src/peft/adapter.js";
 import { readJournal, type StepRecord } from "../../src/train/journal.js";
 import { bestOf, type Evaluation, type LoopPlan, loop } from "../../src/train/loop.js";
 import { runPaths } from "../../src/train/run-folder.js";
+import { asset, scratch, task } from "../seedling.js";
 
 /* How a run ends, and what is then in its folder: runs of the model that ships with Zeroth, and the loop on losses given to it. */
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url));
-const place = mkdtempSync(join(tmpdir(), "zeroth-outcomes-"));
-afterAll(() => rmSync(place, { recursive: true, force: true }));
-let folders = 0;
-const fresh = (): string => join(place, String(folders++));
+const { place, fresh } = scratch("outcomes");
 
 let model: Model;
 beforeAll(async () => {
   model = await load(asset("seedling"));
 });
 
-const task = {
-  data: asset("quickstart"),
-  prompt: "{text} {name} was so",
-  options: " sad, happy",
-  labels: "sad,happy",
-} as const;
 const small = { ...task, threads: 1, batchSize: 4, trainRows: 40, devRows: 12, method: lora({ rank: 2 }) } as const;
 
 interface Driven {

@@ -1,7 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { lora, mezo } from "../../src/api/choices.js";
 import { openEngine } from "../../src/api/engines.js";
@@ -14,24 +12,15 @@ import { packs } from "../../src/batch/pack.js";
 import { readRows } from "../../src/data/rows.js";
 import { templateTask } from "../../src/data/template.js";
 import { runOf } from "../../src/engine/feeds.js";
+import { asset, scratch, task } from "../seedling.js";
 
 /* Frozen matrices in 4 and 8 bits, on the model that ships with Zeroth. */
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url));
-const place = mkdtempSync(join(tmpdir(), "zeroth-quantize-"));
+const { place, fresh } = scratch("quantize");
 vi.stubEnv("XDG_CACHE_HOME", join(place, "cache"));
 afterAll(() => {
   vi.unstubAllEnvs();
-  rmSync(place, { recursive: true, force: true });
 });
-let folders = 0;
-const fresh = (): string => join(place, String(folders++));
-const task = {
-  data: asset("quickstart"),
-  prompt: "{text} {name} was so",
-  options: " sad, happy",
-  labels: "sad,happy",
-} as const;
 
 let model: Model;
 beforeAll(async () => {

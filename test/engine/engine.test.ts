@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openEngine } from "../../src/api/engines.js";
 import { trainingTrees } from "../../src/api/examples.js";
@@ -25,10 +24,10 @@ import type { PerturbationName } from "../../src/perturbation/perturbations.js";
 import type { Key } from "../../src/random/key.js";
 import { tensorId, tensorKey } from "../../src/random/key.js";
 import { fillNoise } from "../../src/random/noise.js";
+import { asset, question } from "../seedling.js";
 
 /* The oracle on the model that ships with Zeroth: losses at points, walks, updates. */
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url));
 const place = mkdtempSync(join(tmpdir(), "zeroth-engine-"));
 let model: Model;
 let batch: readonly Pack[];
@@ -39,7 +38,7 @@ afterAll(async () => {
 });
 beforeAll(async () => {
   model = await load(asset("seedling"));
-  const task = templateTask({ prompt: "{text} {name} was so", options: " sad, happy", labels: "sad,happy" });
+  const task = templateTask(question);
   const rows = (await readRows(join(asset("quickstart"), "train.jsonl"))).slice(0, 8);
   const treeAt = trainingTrees(model, task, rows);
   batch = packs(rows.map((_, i) => treeAt(i)));

@@ -1,9 +1,7 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { openAdapted, openEngine } from "../../src/api/engines.js";
 import { examplesOf } from "../../src/api/examples.js";
 import { load, type Model } from "../../src/api/load.js";
@@ -22,20 +20,17 @@ import { writeSafetensors } from "../../src/model/safetensors.js";
 import { readTensorSync } from "../../src/model/weights.js";
 import { readAdapter, saveAdapter } from "../../src/peft/adapter.js";
 import { type LoraConfig, lora, loraConfig, loraMethod, loraModules, loraNames } from "../../src/peft/lora.js";
+import { asset, question, scratch } from "../seedling.js";
 
 /* LoRA adapters in PEFT's layout: what is written, what is computed with them, what is refused. */
 
-const asset = (name: string) => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url));
-const place = mkdtempSync(join(tmpdir(), "zeroth-lora-"));
-afterAll(() => rmSync(place, { recursive: true, force: true }));
-let folders = 0;
-const fresh = (): string => join(place, String(folders++));
+const { fresh } = scratch("lora");
 
 let model: Model;
 let trees: readonly TokenTree[];
 beforeAll(async () => {
   model = await load(asset("seedling"));
-  const task = templateTask({ prompt: "{text} {name} was so", options: " sad, happy", labels: "sad,happy" });
+  const task = templateTask(question);
   trees = examplesOf(model, task, (await readRows(join(asset("quickstart"), "validation.jsonl"))).slice(0, 6)).trees;
 });
 
