@@ -1,33 +1,11 @@
-import { existsSync, readdirSync, rmSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { ZerothError } from "../errors.js";
 import { formats } from "../export/formats.js";
 import { dtypeEncodings } from "../model/encodings.js";
 import type { Model } from "./load.js";
+import { places } from "./places.js";
 import type { ExportOptions, ExportResult } from "./types.js";
-
-/** What may be written at a path, and how half of it is taken away again. */
-const places = {
-  file: {
-    check(out: string): void {
-      if (existsSync(out))
-        throw new ZerothError(`--out ${out} is there already.\nGive the name of a new file.`, { kind: "usage" });
-    },
-    // Files are whole or not there.
-    clear: (_: string): void => undefined,
-  },
-  folder: {
-    check(out: string): void {
-      if (existsSync(out) && readdirSync(out).length > 0)
-        throw new ZerothError(`--out ${out} is not empty.\nGive an empty or new folder.`, { kind: "usage" });
-    },
-    clear(out: string): void {
-      for (const name of existsSync(out) ? readdirSync(out) : [])
-        rmSync(join(out, name), { recursive: true, force: true });
-    },
-  },
-};
 
 /**
  * Writes a model, with its adapter worked in, or an adapter by itself, in the layout of another program.

@@ -1,4 +1,3 @@
-import { existsSync, readdirSync } from "node:fs";
 import { ZodError } from "zod";
 import { messageOf, ZerothError } from "../errors.js";
 import { fingerprint } from "../model/open.js";
@@ -8,6 +7,7 @@ import { runPaths } from "../train/run-folder.js";
 import { openEngine, threadsOf } from "./engines.js";
 import { requireSameBase } from "./finetune.js";
 import type { Model } from "./load.js";
+import { places } from "./places.js";
 import { methodOf, parametersOf, saverOf, trainerOf } from "./prepare.js";
 import { readSettings, type Settings } from "./settings.js";
 import { readStart } from "./start.js";
@@ -30,9 +30,7 @@ const settingsOf = (path: string, { options, zeroth }: JournalHeader): Settings 
  */
 export const replay = async (model: Model, options: ReplayOptions): Promise<{ step: number; out: string }> => {
   const { out } = options;
-  if (existsSync(out) && readdirSync(out).length > 0) {
-    throw new ZerothError(`--out ${out} is not empty.\nGive an empty or new folder.`, { kind: "usage" });
-  }
+  places.folder.check(out);
   const paths = runPaths(options.run);
   const journal = readJournal(paths.journal);
   const settings = settingsOf(paths.journal, journal.header);

@@ -1,8 +1,8 @@
 import { exportModel } from "../../index.js";
 import { defineCommand } from "../command.js";
 import { adapter, dtype, exportFlags, model, optional } from "../flags.js";
-import { counted, percent } from "../format.js";
 import { openModel } from "../model.js";
+import { tellWritten } from "../written.js";
 
 export const exportCommand = defineCommand({
   name: "export",
@@ -20,13 +20,7 @@ export const exportCommand = defineCommand({
     const { adapter: path, format, adapterOnly, dtype: type, out } = options;
     const result = await exportModel(opened, { adapter: path, format, adapterOnly, dtype: type, out });
     terminal.status();
-    if (terminal.json) terminal.record(result);
-    terminal.line(`Wrote ${counted(result.tensors, "tensor")} to ${result.out}.`);
-    if (result.survivingChanges < 1) {
-      terminal.line(
-        `${percent(result.survivingChanges)} of the changed weights are still changed after rounding to ${type ?? "float32"}.`,
-      );
-    }
+    tellWritten(terminal, result, type);
     return 0;
   },
 });

@@ -1,8 +1,8 @@
 import { merge as join } from "../../index.js";
 import { defineCommand } from "../command.js";
 import { adapter, dtype, model, out } from "../flags.js";
-import { counted, percent } from "../format.js";
 import { openModel } from "../model.js";
+import { tellWritten } from "../written.js";
 
 export const merge = defineCommand({
   name: "merge",
@@ -20,13 +20,7 @@ export const merge = defineCommand({
     terminal.status("Merging …");
     const result = await join(base, { adapter: options.adapter, out: options.out, dtype: options.dtype });
     terminal.status();
-    if (terminal.json) terminal.record(result);
-    terminal.line(`Wrote ${counted(result.tensors, "tensor")} to ${result.out}.`);
-    if (result.survivingChanges < 1) {
-      terminal.line(
-        `${percent(result.survivingChanges)} of the changed weights are still changed after rounding to ${options.dtype ?? "float32"}.`,
-      );
-    }
+    tellWritten(terminal, result, options.dtype);
     return 0;
   },
 });
