@@ -15,8 +15,8 @@ export interface Model {
 }
 
 /**
- * Opens a model: a Hugging Face folder, a `.gguf` or `.onnx` file (or a folder with one), or a hub id (`org/name`, downloaded into the standard Hugging Face
- * cache once and used from there).
+ * Opens a model: a Hugging Face folder, a `.gguf` or `.onnx` file (or a folder with one), or a hub id (`org/name`, `org/name@revision`, or
+ * either with `:file.gguf` or `:onnx/model_q4.onnx` after it; downloaded into the standard Hugging Face cache once and used from there).
  *
  * @throws ZerothError that names the file and what is wrong with it, or lists the known families
  */

@@ -77,7 +77,11 @@ const writing = grouping("Text:");
 const output = grouping("Output:");
 const machine = grouping("Machine:");
 
-export const model = main("--model <spec>", "Hugging Face folder, .gguf file, or hub id (org/name)", text);
+export const model = main(
+  "--model <spec>",
+  "Hugging Face folder, .gguf or .onnx file, or hub id (org/name, org/name@revision; org/name:FILE for a .gguf or .onnx file of it)",
+  text,
+);
 export const adapter = main("--adapter <dir>", "PEFT adapter folder, or a model folder made with --method full", text);
 
 /** How rows become examples. */

@@ -1,77 +1,40 @@
 import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { copyFile, mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { createReadStream, createWriteStream, existsSync, statSync } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { downloadFile, HUB_URL, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { writeError } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
+import { type Contents, chooseFile } from "./choose.js";
+import {
+  cachedCommit,
+  hubCache,
+  isWhole,
+  keptListing,
+  noteDownload,
+  pathsIn,
+  place,
+  type Repository,
+  repositoryOf,
+  variable,
+} from "./hub-cache.js";
+import { checkNamed, filesOf, isPlain } from "./hub-files.js";
+import { readJson } from "./json.js";
 
 /** What is told of a download: bytes of a file so far, and in all. */
 export type Progress = (progress: { file: string; done: number; total: number | undefined }) => void;
 
-/** `org/name` or `org/name@revision`: parts that begin with a letter or digit, so that no path is one. */
-const HUB_ID = /^(\w[\w.-]*\/\w[\w.-]*)(?:@(\w[\w.-]*(?:\/\w[\w.-]*)*))?$/;
+/**
+ * `org/name` or `org/name@revision`, and after a colon a file of the repository, where one is meant. All their parts begin
+ * with a letter or digit, so that no path is one.
+ */
+const HUB_ID =
+  /^(\w[\w.-]*\/\w[\w.-]*)(?:@(\w[\w.-]*(?:\/\w[\w.-]*)*))?(?::((?:\w[\w.+-]*\/)*\w[\w.+-]*\.(?:gguf|onnx)))?$/;
 
 export const isHubId = (spec: string): boolean => HUB_ID.test(spec);
-
-/** Files of a repository that a model needs. */
-const NEEDED =
-  /^((config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens)\.json|chat_template\.jinja|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?)$/;
-const isWeights = (path: string): boolean => path.endsWith(".safetensors");
-
-/** Empty variables count as unset, as in Python's library. */
-const variable = (...names: readonly string[]): string | undefined =>
-  names.map((name) => process.env[name]).find((value) => value !== undefined && value !== "");
-
-/** The standard Hugging Face cache, where Python's library has it. */
-const hubCache = (): string => {
-  const caches = variable("XDG_CACHE_HOME") ?? join(homedir(), ".cache");
-  return (
-    variable("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") ?? join(variable("HF_HOME") ?? join(caches, "huggingface"), "hub")
-  );
-};
-
-/** The cache's places of a repository. */
-interface Repository {
-  readonly name: string;
-  readonly blob: (etag: string) => string;
-  readonly reference: (revision: string) => string;
-  readonly snapshot: (commit: string) => string;
-}
-
-const repositoryOf = (name: string): Repository => {
-  const folder = join(hubCache(), `models--${name.replace("/", "--")}`);
-  return {
-    name,
-    blob: (etag) => join(folder, "blobs", etag),
-    reference: (revision) => join(folder, "refs", ...revision.split("/")),
-    snapshot: (commit) => join(folder, "snapshots", commit),
-  };
-};
-
-/** The snapshot in the cache that a revision (a branch, a tag or a commit) names, if it is there. */
-const cachedSnapshot = ({ reference, snapshot }: Repository, revision: string): string | undefined => {
-  const file = reference(revision);
-  const isReference = statSync(file, { throwIfNoEntry: false })?.isFile() === true;
-  const folder = snapshot(isReference ? readFileSync(file, "utf8").trim() : revision);
-  return statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true ? folder : undefined;
-};
-
-/** Whether a snapshot has what a model needs; an interrupted download lacks weights, as they are fetched last. */
-const isWhole = (snapshot: string): boolean => {
-  // existsSync follows links: one whose blob is missing counts as missing.
-  const names = new Set(readdirSync(snapshot).filter((name) => existsSync(join(snapshot, name))));
-  if (!names.has("config.json") || !names.has("tokenizer.json")) return false;
-  if (names.has("model.safetensors")) return true;
-  if (!names.has("model.safetensors.index.json")) return false;
-  const index = readFileSync(join(snapshot, "model.safetensors.index.json"), "utf8");
-  const shards = [...index.matchAll(/"([\w.-]+\.safetensors)"/g)].map(([, shard = ""]) => shard);
-  return shards.length > 0 && shards.every((shard) => names.has(shard));
-};
 
 const HINTS: Readonly<Record<number, string>> = {
   401: "It does not exist, or is private or gated: check the spelling, or set HF_TOKEN to a token that may read it.",
@@ -153,83 +116,111 @@ const fetchBlob = async (
   await rename(partial, blobFile);
 };
 
-/** Puts a file into a snapshot: a link into `blobs/`, a copy where there are no links. */
-const place = async (blobFile: string, file: string): Promise<void> => {
-  await rm(file, { force: true });
-  await symlink(relative(dirname(file), blobFile), file).catch(() => copyFile(blobFile, file));
-};
+/** What a model is called on the hub. */
+interface Wanted {
+  readonly repository: Repository;
+  readonly revision: string;
+  /** The file that is named, where one is. */
+  readonly named: string | undefined;
+  /** How another file of it would be named. */
+  readonly spell: Contents["spell"];
+}
+
+/** A model that is here: a snapshot, and the GGUF or ONNX file of it that is the model; none for safetensors. */
+interface Fetched {
+  readonly folder: string;
+  readonly file: string | undefined;
+}
 
 /** Downloads what a model needs of a revision; files that are in the cache already are not fetched again. */
 const download = async (
-  repository: Repository,
-  revision: string,
+  { repository, revision, named, spell }: Wanted,
   access: Access,
   onProgress: Progress,
-): Promise<string> => {
+): Promise<Fetched> => {
   const { name } = repository;
   const { sha } = await modelInfo({ name, revision, additionalFields: ["sha"], fetch: briskFetch, ...access });
-  const listed: ListFileEntry[] = [];
-  for await (const entry of listFiles({ repo: { type: "model", name }, revision: sha, fetch: briskFetch, ...access })) {
-    if (entry.type === "file") listed.push(entry);
+  // It becomes a folder's name.
+  if (!/^\w+$/.test(sha)) throw new Error(`${oneLine(sha, 80)} is no commit`);
+  const entries = new Map<string, ListFileEntry>();
+  const listing = { repo: { type: "model", name }, revision: sha, recursive: true, fetch: briskFetch } as const;
+  for await (const entry of listFiles({ ...listing, ...access })) {
+    if (entry.type === "file" && isPlain(entry.path)) entries.set(entry.path, entry);
   }
-  const needed = listed.filter(({ path }) => NEEDED.test(path));
-  if (!needed.some(({ path }) => path === "config.json")) {
-    const gguf = listed.find(({ path }) => path.endsWith(".gguf"));
-    throw new ZerothError(
-      gguf === undefined
-        ? `${name} has no config.json on the hub: it is not a model in Hugging Face's layout.`
-        : `${name} holds GGUF files. Download one of them (${gguf.path}, for one) and give its path.`,
-    );
-  }
-  if (!needed.some(({ path }) => isWeights(path))) {
-    throw new ZerothError(`${name} has no model.safetensors on the hub. Look for a copy of the model in that format.`);
-  }
-  const whole = needed.some(({ path }) => path === "model.safetensors");
-  const wanted = needed
-    // Some repositories hold the model twice, whole and in shards.
-    .filter(({ path }) => !whole || path === "model.safetensors" || !path.includes(".safetensors"))
-    .sort((a, b) => Number(isWeights(a.path)) - Number(isWeights(b.path)) || (a.path < b.path ? -1 : 1));
-  const snapshot = repository.snapshot(sha);
-  await mkdir(snapshot, { recursive: true });
-  await mkdir(dirname(repository.blob("x")), { recursive: true });
-  for (const entry of wanted) {
-    const file = join(snapshot, entry.path);
-    if (existsSync(file)) continue;
-    const etag = entry.lfs?.oid ?? entry.xetHash ?? entry.oid ?? "";
-    if (!/^\w+$/.test(etag)) throw new Error(`${entry.path} is listed without its hash`);
+  const folder = repository.snapshot(sha);
+  const fetchFile = async (path: string): Promise<string> => {
+    const [file, entry] = [join(folder, path), entries.get(path)];
+    if (existsSync(file)) return file;
+    const etag = entry?.lfs?.oid ?? entry?.xetHash ?? entry?.oid ?? "";
+    if (entry === undefined || !/^\w+$/.test(etag)) throw new Error(`${path} is listed without its hash`);
     const blobFile = repository.blob(etag);
+    await mkdir(dirname(blobFile), { recursive: true });
     if (!existsSync(blobFile)) await fetchBlob(repository, sha, entry, blobFile, access, onProgress);
     await place(blobFile, file);
-  }
-  if (sha !== revision) {
-    const reference = repository.reference(revision);
-    await mkdir(dirname(reference), { recursive: true });
-    await writeFile(reference, sha);
-  }
-  return snapshot;
+    return file;
+  };
+  const contents: Contents = {
+    name,
+    paths: [...entries.keys()].sort(),
+    readJson: async (path) => readJson(await fetchFile(path)),
+    spell,
+  };
+  if (named !== undefined) checkNamed(contents, named);
+  const file = named ?? (await chooseFile(contents));
+  for (const path of filesOf(contents, file)) await fetchFile(path);
+  await noteDownload(repository, revision, sha, contents.paths);
+  return { folder, file };
+};
+
+/** The model as the cache has it, if it has all of it. */
+const fromCache = async (
+  { repository, revision, named, spell }: Wanted,
+  isOffline: boolean,
+): Promise<Fetched | undefined> => {
+  const commit = cachedCommit(repository, revision);
+  if (commit === undefined) return undefined;
+  const folder = repository.snapshot(commit);
+  if (named === undefined && isWhole(folder)) return { folder, file: undefined };
+  // Without the network, what other programs put there is all that there is.
+  const paths = keptListing(repository, commit) ?? (isOffline ? pathsIn(folder) : undefined);
+  if (paths === undefined) return undefined;
+  const contents: Contents = {
+    name: repository.name,
+    paths,
+    readJson: async (path) => readJson(join(folder, path)),
+    spell,
+  };
+  const file = named ?? (await chooseFile(contents));
+  if (file === undefined || !paths.includes(file)) return undefined;
+  return filesOf(contents, file).every((path) => existsSync(join(folder, path))) ? { folder, file } : undefined;
 };
 
 /**
- * The folder of a hub model in the standard Hugging Face cache. A whole snapshot in the cache is used without the network;
- * otherwise what is missing is downloaded, a partial download from where it ended. `HF_ENDPOINT`, `HF_TOKEN`,
- * `HF_HUB_OFFLINE` and the cache's variables count.
+ * A hub model in the standard Hugging Face cache. A whole snapshot in the cache is used without the network; otherwise what
+ * is missing is downloaded, a partial download from where it ended. `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` and the
+ * cache's variables count.
  *
  * @throws ZerothError when it cannot be fetched
  */
-export const fetchFromHub = async (spec: string, onProgress: Progress = () => {}): Promise<string> => {
-  const [, name = "", revision = "main"] = HUB_ID.exec(spec) ?? [];
-  const repository = repositoryOf(name);
+export const fetchFromHub = async (spec: string, onProgress: Progress = () => {}): Promise<Fetched> => {
+  const [, name = "", revision = "main", named] = HUB_ID.exec(spec) ?? [];
+  const [id = spec] = spec.split(":");
+  const wanted: Wanted = { repository: repositoryOf(name), revision, named, spell: (path) => `${id}:${path}` };
   const hubUrl = (variable("HF_ENDPOINT") ?? HUB_URL).replace(/\/+$/, "");
   const accessToken = variable("HF_TOKEN");
+  const isOffline = /^(1|true|yes|on)$/i.test(variable("HF_HUB_OFFLINE") ?? "");
   try {
-    const cached = cachedSnapshot(repository, revision);
-    if (cached !== undefined && isWhole(cached)) return cached;
-    if (/^(1|true|yes|on)$/i.test(variable("HF_HUB_OFFLINE") ?? "")) {
+    const cached = await fromCache(wanted, isOffline).catch((error: unknown) => {
+      // What is wrong with a repository, the hub's own list of its files tells better.
+      if (isOffline) throw error;
+    });
+    if (cached !== undefined) return cached;
+    if (isOffline) {
       throw new ZerothError(
         `There is no folder ${spec} here, and the cache ${hubCache()} does not hold the whole model.\nHF_HUB_OFFLINE forbids to fetch it: unset it once, or give a folder.`,
       );
     }
-    return await download(repository, revision, { hubUrl, ...(accessToken ? { accessToken } : {}) }, onProgress);
+    return await download(wanted, { hubUrl, ...(accessToken ? { accessToken } : {}) }, onProgress);
   } catch (error) {
     throw failure(spec, hubUrl, error);
   }

@@ -1,16 +1,17 @@
 import { createHash } from "node:crypto";
-import { closeSync, createReadStream, fstatSync, openSync, readdirSync, readSync, type Stats, statSync } from "node:fs";
+import { closeSync, createReadStream, fstatSync, openSync, readSync, type Stats, statSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
 import { cacheFolder } from "./cache-folder.js";
+import { chooseFile, contentsOf } from "./choose.js";
 import { openFolder } from "./folder.js";
 import { openGguf } from "./gguf-model.js";
 import { fetchFromHub, isHubId, type Progress } from "./hub.js";
 import { isJson, type Json } from "./json.js";
 import type { ImportedModel } from "./onnx/imported.js";
-import { holdsOnnx, openOnnx, openOnnxFolder } from "./onnx/open.js";
+import { openOnnx } from "./onnx/open.js";
 import type { Tokenizer, TokenizerFiles } from "./tokenizer.js";
 import type { TensorSource } from "./weights.js";
 
@@ -43,7 +44,8 @@ export interface OpenModel {
   sidecars(): readonly Sidecar[];
 }
 
-const GIVE = "Give a model folder, a .gguf or .onnx file or a hub id (org/name).";
+const GIVE =
+  "Give a model folder, a .gguf or .onnx file or a hub id (org/name, or org/name:FILE for a .gguf or .onnx file of it).";
 
 const statOf = (spec: string): Stats | undefined => {
   try {
@@ -55,25 +57,20 @@ const statOf = (spec: string): Stats | undefined => {
   }
 };
 
+const openFile = (path: string, spec: string, folder?: string): OpenModel =>
+  path.endsWith(".gguf") ? openGguf(path, { spec, kind: "gguf", path }, folder) : openOnnx(path, spec);
+
 /** A folder that holds weights of its own is a folder; one that only holds a GGUF or an ONNX graph stands for it. */
-const openPlace = (spec: string): OpenModel => {
-  const names = readdirSync(spec);
-  const ggufs = names.filter((name) => name.endsWith(".gguf"));
-  const [only] = ggufs;
-  const hasWeights = names.some((name) => /\.safetensors(\.index\.json)?$/.test(name));
-  if (!hasWeights && only === undefined && holdsOnnx(spec)) return openOnnxFolder(spec);
-  if (only === undefined || hasWeights) {
-    return openFolder(spec, { spec, kind: "folder", path: spec });
-  }
-  if (ggufs.length > 1) {
-    throw new ZerothError(`${spec} holds ${ggufs.length} GGUF files. Name the one to use: ${join(spec, only)}`);
-  }
-  return openGguf(join(spec, only), { spec, kind: "gguf", path: join(spec, only) }, spec);
+const openPlace = async (spec: string): Promise<OpenModel> => {
+  const file = await chooseFile(contentsOf(spec));
+  if (file === undefined) return openFolder(spec, { spec, kind: "folder", path: spec });
+  return openFile(join(spec, file), spec, spec);
 };
 
 /**
  * Opens a model folder, a `.gguf` file (or a folder with one, whose configuration and tokenizer files then go before the
- * GGUF's own), an `.onnx` file (or a folder in the layout of transformers.js, Optimum or ONNX Runtime GenAI), or a hub id.
+ * GGUF's own), an `.onnx` file (or a folder in the layout of transformers.js, Optimum or ONNX Runtime GenAI), or a hub id:
+ * `org/name`, `org/name@revision`, and either with `:file.gguf` or `:onnx/model_q4.onnx` after it for one file of several.
  *
  * @throws ZerothError that names what is missing or wrong
  */
@@ -84,14 +81,14 @@ export const openModel = async (
   const info = statOf(spec);
   if (info?.isDirectory()) return openPlace(spec);
   if (info !== undefined) {
-    if (spec.endsWith(".gguf")) return openGguf(spec, { spec, kind: "gguf", path: spec });
-    if (spec.endsWith(".onnx")) return openOnnx(spec, spec);
+    if (/\.(gguf|onnx)$/.test(spec)) return openFile(spec, spec);
     const whole = spec.endsWith(".safetensors") ? `Give the folder it is in: ${dirname(spec)}` : GIVE;
     throw new ZerothError(`${spec} is a file, not a model.\n${whole}`);
   }
   if (!isHubId(spec)) throw new ZerothError(`There is no model at ${JSON.stringify(spec)}.\n${GIVE}`);
-  const folder = await fetchFromHub(spec, options.onProgress);
-  return openFolder(folder, { spec, kind: "hub", path: folder });
+  const { folder, file } = await fetchFromHub(spec, options.onProgress);
+  if (file === undefined) return openFolder(folder, { spec, kind: "hub", path: folder });
+  return openFile(join(folder, file), spec);
 };
 
 const MEBIBYTE = 2 ** 20;

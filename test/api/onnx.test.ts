@@ -251,7 +251,7 @@ test(
     const folder = await writeExport(fresh(), { layers: 1 }, "onnx/model_fp16.onnx");
     await writeExport(folder, { layers: 1 }, "onnx/model_q4.onnx");
     const message = await load(folder).then(String, messageOf);
-    expect(message).toContain("model_fp16.onnx, model_q4.onnx");
+    expect(message).toContain("onnx/model_fp16.onnx, onnx/model_q4.onnx");
     expect((await load(join(folder, "onnx", "model_q4.onnx"))).family.layers).toBe(1);
   },
   LONG,

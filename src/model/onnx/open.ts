@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { ZerothError } from "../../errors.js";
+import { decoderOf, GENAI, rootOf } from "../choose.js";
 import { folderSidecars, readFolderConfig, readFolderGeneration, readFolderTokenizer } from "../folder.js";
 import { isJson, type Json, readJson } from "../json.js";
 import type { OpenModel } from "../open.js";
@@ -8,30 +9,7 @@ import { makeTokenizer } from "../tokenizer.js";
 import { readOnnx } from "./file.js";
 import { importModel } from "./imported.js";
 
-/* Where exporters put an ONNX model: transformers.js in onnx/, Optimum beside the configuration, ONNX Runtime GenAI where its configuration says. */
-
-const GENAI = "genai_config.json";
-
-const namesIn = (folder: string): readonly string[] =>
-  statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true ? readdirSync(folder) : [];
-
-/** Graphs of language models, in a folder or in its onnx/; encoders of images and other pieces go by other names. */
-const graphsIn = (folder: string): readonly string[] =>
-  [join(folder, "onnx"), folder].flatMap((place) =>
-    namesIn(place)
-      .filter((name) => /^(model|decoder(_with_past)?_model)(_\w+)?\.onnx$/.test(name))
-      .sort()
-      .map((name) => join(place, name)),
-  );
-
-export const holdsOnnx = (folder: string): boolean =>
-  existsSync(join(folder, GENAI)) ||
-  [folder, join(folder, "onnx")].some((place) => namesIn(place).some((name) => name.endsWith(".onnx")));
-
-const decoderOf = (genai: Json): Json => {
-  const model = isJson(genai.model) ? genai.model : {};
-  return isJson(model.decoder) ? model.decoder : {};
-};
+/* ONNX models as exporters lay them out: the graph in a folder of its own, or beside the configuration. */
 
 /** What a configuration in Hugging Face's terms would say. */
 const configOf = (genai: Json): Json => {
@@ -49,25 +27,17 @@ const configOf = (genai: Json): Json => {
   };
 };
 
-/** The folder that a graph's model is: its own, or the one above it. */
-const rootOf = (file: string): string => {
-  const own = dirname(file);
-  const isRoot = (folder: string) => existsSync(join(folder, "config.json")) || existsSync(join(folder, GENAI));
-  const root = [own, dirname(own)].find(isRoot);
-  if (root === undefined)
-    throw new ZerothError(
-      `${file} has no config.json or ${GENAI} beside it or in the folder above: fetch it from where the model came from.`,
-    );
-  return root;
-};
-
 /**
  * Opens an ONNX file as a model.
  * @param spec what the user gave
  * @throws ZerothError that names what is missing or wrong
  */
 export const openOnnx = (path: string, spec: string): OpenModel => {
-  const root = rootOf(path);
+  const root = rootOf(path, existsSync);
+  if (root === undefined)
+    throw new ZerothError(
+      `${path} has no config.json or ${GENAI} beside it or in the folder above: fetch it from where the model came from.`,
+    );
   const genaiFile = join(root, GENAI);
   const genai = existsSync(genaiFile) ? readJson(genaiFile) : undefined;
   const found =
@@ -92,29 +62,4 @@ export const openOnnx = (path: string, spec: string): OpenModel => {
       ...(genai === undefined ? [] : [{ name: GENAI, content: readFileSync(genaiFile) }]),
     ],
   };
-};
-
-/** Opens a folder that holds an ONNX model: the graph that its configuration names, `model.onnx`, or the only one there is. */
-export const openOnnxFolder = (folder: string): OpenModel => {
-  const genaiFile = join(folder, GENAI);
-  if (existsSync(genaiFile)) {
-    const { filename } = decoderOf(readJson(genaiFile));
-    if (typeof filename !== "string" || filename !== basename(filename) || !existsSync(join(folder, filename)))
-      throw new ZerothError(
-        `${genaiFile} names ${JSON.stringify(filename)} as the decoder's graph, which is no file beside it.\nThe download is incomplete: fetch it again.`,
-      );
-    return openOnnx(join(folder, filename), folder);
-  }
-  const graphs = graphsIn(folder);
-  const plain = graphs.find((file) => basename(file) === "model.onnx");
-  const [only, ...others] = graphs;
-  const chosen = plain ?? (others.length === 0 ? only : undefined);
-  if (chosen !== undefined) return openOnnx(chosen, folder);
-  if (only === undefined)
-    throw new ZerothError(
-      `${folder} holds ONNX files, but none named like the graph of a language model (onnx/model.onnx).\nName the one to use.`,
-    );
-  throw new ZerothError(
-    `${folder} holds ${graphs.length} ONNX graphs. Name the one to use, such as ${only}\nof ${graphs.map((file) => basename(file)).join(", ")}.`,
-  );
 };

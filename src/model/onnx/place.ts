@@ -1,5 +1,5 @@
 import { realpathSync } from "node:fs";
-import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
+import { dirname, isAbsolute, join, relative, sep } from "node:path";
 import { ZerothError } from "../../errors.js";
 import { oneLine } from "../../one-line.js";
 
@@ -11,8 +11,11 @@ const isInside = (folder: string, path: string): boolean => {
 /** Folders that a model's files may lie in: its own, and the blobs that the files of a hub snapshot are links to. */
 const homesOf = (root: string): readonly string[] => {
   const own = realpathSync(root);
-  if (basename(dirname(own)) !== "snapshots") return [own];
-  const blobs = join(dirname(dirname(own)), "blobs");
+  const steps = own.split(sep);
+  // The model may be a folder within the snapshot.
+  const snapshots = steps.lastIndexOf("snapshots", -2);
+  if (snapshots < 0) return [own];
+  const blobs = join(steps.slice(0, snapshots).join(sep), "blobs");
   try {
     return realpathSync(blobs) === blobs ? [own, blobs] : [own];
   } catch {
