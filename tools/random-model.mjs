@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { PARTIAL, writeError, writeFileAtomic } from "../dist/atomic.js";
 import { encodings, writers } from "../dist/model/encodings.js";
-import { ggufTokenizer } from "../dist/model/gguf-tokenizer.js";
+import { ggufTokenizer } from "../dist/model/gguf/tokenizer.js";
 import { writeSafetensors } from "../dist/model/safetensors.js";
 import { elementsOf } from "../dist/model/weights.js";
 import { tensorId, tensorKey } from "../dist/random/key.js";

@@ -56,9 +56,10 @@ const partsOf = async (model: Model, choice: EngineChoice): Promise<EngineParts>
     );
   // What is trained is held in fp32; of the rest, matrices stay in the blocks that they come in.
   const trained = new Set(method.tensors.map(({ name }) => name));
-  const frozen = family.parameters.flatMap(({ name }) =>
-    trained.has(name) || adapter?.has(name) ? [] : (model.files.weights.get(name) ?? []),
-  );
+  const frozen = family.parameters.flatMap(({ name, turned = false }) => {
+    const source = trained.has(name) || adapter?.has(name) ? undefined : model.files.weights.get(name);
+    return source === undefined ? [] : [{ ...source, turned }];
+  });
   const weights = {
     weights: model.files.weights,
     method,

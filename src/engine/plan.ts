@@ -13,7 +13,7 @@ import { residentsOf, type TrainedWeights } from "./residents.js";
 
 /** The runtime maps a tensor where it lies if the file holds it as the graph wants it: fp32, aligned, rows in order. */
 const isMappable = (source: TensorSource): boolean =>
-  source.encoding === "F32" && source.offset % 4 === 0 && source.permutedHeads === undefined;
+  source.encoding === "F32" && source.offset % 4 === 0 && source.kept === undefined;
 
 /** The folder that some files have in common. */
 export const commonFolder = (files: readonly string[]): string => {
@@ -100,8 +100,10 @@ export const buildForward = (
     });
   const matrixOf = (name: string): BlockMatrix | undefined =>
     own.has(name) || adapter?.has(name) ? undefined : matrices.get(name);
+  /** As in blocks. */
   const sizeOf = (name: string): readonly [rows: number, columns: number] => {
-    const [rows = 0, columns = 0] = parameters.get(name)?.shape ?? [];
+    const { shape = [], turned = false } = parameters.get(name) ?? {};
+    const [rows = 0, columns = 0] = turned ? [...shape].reverse() : shape;
     return [rows, columns];
   };
   /** A part of a matrix in blocks, under a shape; one part may be mapped under two. */

@@ -1,11 +1,12 @@
 import { ZerothError } from "../errors.js";
 import { type WritableEncoding, writers } from "../model/encodings.js";
 import type { Parameter } from "../model/family.js";
-import { ROTARY_FACTORS } from "../model/gguf-model.js";
-import { type GgufArchitecture, ggufName, ggufNames } from "../model/gguf-names.js";
-import { type GgufEntry, writeGguf } from "../model/gguf-writer.js";
+import { type GgufArchitectureName, ggufArchitectures, ROTARY_FACTORS } from "../model/gguf/architectures.js";
+import { ggufName } from "../model/gguf/names.js";
+import { type GgufEntry, writeGguf } from "../model/gguf/write.js";
+import { turn } from "../model/kept.js";
 import type { TensorToWrite } from "../model/safetensors.js";
-import { readTensorSync, reorderRotaryRows, type TensorSource } from "../model/weights.js";
+import { readTensorSync, type TensorSource } from "../model/weights.js";
 import { readLora } from "../peft/adapter.js";
 import { alphaOf, loraNames } from "../peft/lora.js";
 import { mergedWeights } from "../peft/merged.js";
@@ -19,21 +20,11 @@ const fileTypes: Readonly<Record<WritableEncoding, number>> = { F32: 0, F16: 1, 
 const isVector = ({ shape }: Parameter): boolean => shape.length === 1;
 
 /** llama.cpp's name of a tensor; GPT-2's are under `transformer.` in some files and bare in others. */
-const nameOf = ({ model }: Wanted, architecture: GgufArchitecture, tensor: string): string => {
-  const names = ggufNames[architecture];
+const nameOf = ({ model }: Wanted, architecture: GgufArchitectureName, tensor: string): string => {
+  const { names } = ggufArchitectures[architecture];
   const name = ggufName(names, tensor) ?? ggufName(names, `transformer.${tensor}`);
   if (name !== undefined) return name;
   throw new ZerothError(`${model.configFile}: ${tensor} has no name in llama.cpp's ${architecture} models.`);
-};
-
-/** Heads of a module whose rows llama.cpp keeps in rotary pairs. */
-const headsOf = ({ pairedHeads }: GgufLayout, module: string): number | undefined =>
-  Object.entries(pairedHeads).find(([end]) => module.endsWith(end))?.[1];
-
-const transposed = (data: Float32Array, [rows = 0, columns = 0]: readonly number[]): Float32Array => {
-  const out = new Float32Array(data.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j] ?? 0;
-  return out;
 };
 
 const general = (wanted: Wanted, { architecture }: GgufLayout, type: "model" | "adapter"): readonly GgufEntry[] => [
@@ -46,7 +37,7 @@ const general = (wanted: Wanted, { architecture }: GgufLayout, type: "model" | "
 /** Base and adapter as one file, with the tokenizer. */
 const writeModel = async (wanted: Wanted, layout: GgufLayout): Promise<Written> => {
   const { model, family, dtype, out } = wanted;
-  const { architecture, numbers, rotaryFactors } = layout;
+  const { architecture, numbers, rotaryFactors, counts, windows: hasWindows = false } = layout;
   const [vocabulary = 0] = family.parameters[0]?.shape ?? [];
   // llama.cpp adds vectors and positions in fp32 alone.
   const rounds = (parameter: Parameter): boolean => !isVector(parameter) && !parameter.name.endsWith("wpe.weight");
@@ -54,31 +45,31 @@ const writeModel = async (wanted: Wanted, layout: GgufLayout): Promise<Written> 
   const dtypeOf = (name: string): WritableEncoding => dtypes.get(name) ?? "F32";
   const merged = await mergedWeights({ files: wanted.model, family: wanted.family }, wanted.adapter, dtypeOf);
   const tensors = family.parameters.map((parameter): TensorToWrite => {
-    const { name, shape, turned = false } = parameter;
+    const { name, shape } = parameter;
+    const kept = ggufArchitectures[architecture].kept(name, counts);
     return {
       name: nameOf(wanted, architecture, name),
-      shape: turned ? [...shape].reverse() : shape,
+      shape: kept?.as === "transpose" ? [...shape].reverse() : shape,
       dtype: dtypeOf(name),
       async bytes() {
         const data = await merged.read(name);
-        const heads = headsOf(layout, name.replace(/\.(weight|bias)$/, ""));
-        if (heads !== undefined) reorderRotaryRows(data, shape[0] ?? 1, heads, "pairs");
-        return writers[dtypeOf(name)](turned ? transposed(data, shape) : data);
+        if (kept !== undefined) turn(data, shape, kept, "to file");
+        return writers[dtypeOf(name)](data);
       },
     };
   });
   const factors = rotaryFactors === undefined ? [] : [vector(ROTARY_FACTORS, rotaryFactors)];
-  // Where blocks see a window alone, rows up to its length are those that llama.cpp computes the same way.
-  const windows = Object.values(family.masks).flatMap(({ window }) => window ?? []);
+  // Where blocks see a window that llama.cpp does not know of, rows up to its length are those that it computes the same way.
+  const windows = hasWindows ? [] : Object.values(family.masks).flatMap(({ window }) => window ?? []);
+  const bounded = numbers.map(
+    ([key, type, value]): GgufEntry =>
+      key === "context_length" ? [key, type, Math.min(Number(value), ...windows)] : [key, type, value],
+  );
   const keyed = (entries: readonly GgufEntry[]) =>
     entries.map(([key, ...rest]): GgufEntry => [`${architecture}.${key}`, ...rest]);
   const entries: readonly GgufEntry[] = [
     ...general(wanted, layout, "model"),
-    ...keyed([
-      ["vocab_size", "u32", vocabulary],
-      ["context_length", "u32", Math.min(family.contextLength, ...windows)],
-      ...numbers,
-    ]),
+    ...keyed([["vocab_size", "u32", vocabulary], ...bounded]),
     ...tokenizerEntries(model, vocabulary),
   ];
   await writeGguf(out, entries, [...tensors, ...factors]);
@@ -119,8 +110,9 @@ const writeAdapter = async (wanted: Wanted, adapter: string, layout: GgufLayout)
         dtype,
         bytes() {
           const data = read(sources.get(b)).map((value) => value * factor);
-          const heads = headsOf(layout, module);
-          if (heads !== undefined) reorderRotaryRows(data, outputs, heads, "pairs");
+          // What turns a weight's rows turns B's; llama.cpp has adapters of turned weights as PEFT has them.
+          const kept = ggufArchitectures[layout.architecture].kept(`${module}.weight`, layout.counts);
+          if (kept?.as === "rotary pairs") turn(data, [outputs, rank], kept, "to file");
           return writers[dtype](data);
         },
       },

@@ -6,7 +6,8 @@ import { ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
 import { cacheFolder } from "./cache-folder.js";
 import { type Encoding, encodings } from "./encodings.js";
-import type { TensorSource } from "./weights.js";
+import { turn } from "./kept.js";
+import { elementsOf, readTensorSync, type TensorSource } from "./weights.js";
 
 /*
  * Matrices that stay in 4 or 8 bits: blocks of 32 elements of a row, element = scale·(q − zero) + minimum. The runtime wants the
@@ -16,6 +17,12 @@ import type { TensorSource } from "./weights.js";
 
 /** Elements of a block. */
 export const BLOCK = 32;
+
+/** A matrix that is to be in blocks. */
+export interface MatrixSource extends TensorSource {
+  /** Its shape is [inputs, outputs], and products want it [outputs, inputs]. */
+  readonly turned?: boolean;
+}
 
 /** A part of a repacked matrix: its place in the file, in bytes. */
 export interface Place {
@@ -121,19 +128,27 @@ const rounding: Readonly<Record<4 | 8, Packer>> = {
   },
 };
 
+/** [outputs, inputs] */
+const shapeOf = ({ shape, turned = false }: MatrixSource): readonly number[] => (turned ? [...shape].reverse() : shape);
+
+/** Whether the file's rows are the outputs'. */
+const hasRows = ({ kept, turned = false }: MatrixSource): boolean => turned === (kept?.as === "transpose");
+
 /** How a matrix becomes blocks; undefined where it does not: its rows are no whole blocks, or its encoding is another one. */
-const packerOf = ({ shape, encoding }: TensorSource, quantize: 4 | 8 | undefined): Packer | undefined => {
+const packerOf = (matrix: MatrixSource, quantize: 4 | 8 | undefined): Packer | undefined => {
+  const shape = shapeOf(matrix);
   const columns = shape[1];
+  const { encoding } = matrix;
   if (shape.length !== 2 || columns === undefined || columns % BLOCK !== 0) return undefined;
   const native = ofGguf[encoding];
-  if (native !== undefined) return native;
+  if (native !== undefined) return hasRows(matrix) ? native : undefined;
   return quantize !== undefined && encodings[encoding].blockElements === 1 ? rounding[quantize] : undefined;
 };
 
 /** The row of the file that is row `row` of the matrix: GGUF interleaves the rotary rows of each head. */
-const fileRow = (row: number, { shape, permutedHeads }: TensorSource): number => {
-  if (permutedHeads === undefined) return row;
-  const size = (shape[0] ?? 0) / permutedHeads;
+const fileRow = (row: number, { shape, kept }: TensorSource): number => {
+  if (kept?.as !== "rotary pairs") return row;
+  const size = (shape[0] ?? 0) / kept.heads;
   const [head, i] = [Math.floor(row / size), row % size];
   return head * size + (i < size / 2 ? 2 * i : 2 * (i - size / 2) + 1);
 };
@@ -141,18 +156,18 @@ const fileRow = (row: number, { shape, permutedHeads }: TensorSource): number =>
 const ALIGNMENT = 64;
 const aligned = (offset: number): number => Math.ceil(offset / ALIGNMENT) * ALIGNMENT;
 /** Told apart from what another version would have made of the same weights. */
-const VERSION = 1;
+const VERSION = 2;
 const MAGIC = Buffer.from(`ZEROTH BLOCKS ${VERSION}\n`);
 
 interface Planned {
-  readonly source: TensorSource;
+  readonly source: MatrixSource;
   readonly packer: Packer;
   readonly matrix: Omit<BlockMatrix, "file">;
 }
 
 /** The places of all matrices in a file: a function of their shapes alone, so that the file needs no index. */
 const layOut = (
-  sources: readonly TensorSource[],
+  sources: readonly MatrixSource[],
   quantize: 4 | 8 | undefined,
 ): { readonly planned: ReadonlyMap<string, Planned>; readonly size: number } => {
   let at = aligned(MAGIC.length);
@@ -161,8 +176,10 @@ const layOut = (
     at = aligned(at + length);
     return place;
   };
-  const zerosOf = ({ shape: [rows = 0, columns = 0] }: TensorSource, bits: number): number =>
-    rows * Math.ceil((columns / BLOCK) * (bits / 8));
+  const zerosOf = (source: MatrixSource, bits: number): number => {
+    const [rows = 0, columns = 0] = shapeOf(source);
+    return rows * Math.ceil((columns / BLOCK) * (bits / 8));
+  };
   const packers = sources.map((source) => ({ source, packer: packerOf(source, quantize) }));
   // One stretch of zeros, as long as the longest need: each matrix maps the start of it.
   const needs = packers.map(({ source, packer }) => (packer?.minima ? zerosOf(source, packer.bits) : 0));
@@ -170,7 +187,7 @@ const layOut = (
   const planned = new Map<string, Planned>();
   for (const { source, packer } of packers) {
     if (packer === undefined) continue;
-    const count = source.shape.reduce((product, size) => product * size, 1) / BLOCK;
+    const count = elementsOf(source.shape) / BLOCK;
     const blocks = take(count * 4 * packer.bits);
     const scales = take(4 * count);
     const places = packer.minima
@@ -189,21 +206,62 @@ const layOut = (
 /** Rows packed at a time. */
 const ROWS = 256;
 
+/** A matrix's rows as a packer reads them, one after another. */
+interface Rows {
+  /** Bytes of a block. */
+  readonly stride: number;
+  /** Valid until the next call. */
+  read(row: number): DataView;
+  close(): void;
+}
+
+/** Rows of the file, in its blocks or widened. */
+const rowsOfFile = (source: TensorSource, columns: number, isNative: boolean): Rows => {
+  const { blockBytes, blockElements, decode } = encodings[source.encoding];
+  const rowBytes = (columns / blockElements) * blockBytes;
+  const raw = new Uint8Array(rowBytes);
+  const floats = new Float32Array(isNative ? 0 : columns);
+  const view = new DataView(isNative ? raw.buffer : floats.buffer);
+  const fd = openSync(source.file, "r");
+  return {
+    stride: isNative ? blockBytes : 4 * BLOCK,
+    read(row) {
+      const offset = source.offset + fileRow(row, source) * rowBytes;
+      for (let done = 0; done < rowBytes; ) {
+        const read = readSync(fd, raw, done, rowBytes - done, offset + done);
+        if (read === 0)
+          throw new ZerothError(
+            `${source.file} ends inside ${oneLine(source.name)}. It is cut short: fetch or copy it again.`,
+          );
+        done += read;
+      }
+      if (!isNative) decode(raw, floats);
+      return view;
+    },
+    close: () => closeSync(fd),
+  };
+};
+
+/** The file's columns: the whole matrix is in memory meanwhile. */
+const rowsAcross = (source: TensorSource, columns: number): Rows => {
+  const floats = readTensorSync(source);
+  turn(floats, source.shape, { as: "transpose" }, "to file");
+  return {
+    stride: 4 * BLOCK,
+    read: (row) => new DataView(floats.buffer, 4 * row * columns, 4 * columns),
+    close() {},
+  };
+};
+
 /** Packs a matrix a few rows at a time. */
 function* packedRows({
   source,
   packer,
 }: Planned): Generator<{ blocks: Uint8Array; scales: Float32Array; minima: Float32Array }> {
-  const [rows = 0, columns = 0] = source.shape;
-  const { blockBytes, blockElements, decode } = encodings[source.encoding];
-  const rowBytes = (columns / blockElements) * blockBytes;
+  const [rows = 0, columns = 0] = shapeOf(source);
   const perRow = columns / BLOCK;
   const isNative = ofGguf[source.encoding] === packer;
-  const stride = isNative ? blockBytes : 4 * BLOCK;
-  const raw = new Uint8Array(rowBytes);
-  const floats = new Float32Array(isNative ? 0 : columns);
-  const view = isNative ? new DataView(raw.buffer) : new DataView(floats.buffer);
-  const fd = openSync(source.file, "r");
+  const { stride, read, close } = hasRows(source) ? rowsOfFile(source, columns, isNative) : rowsAcross(source, columns);
   try {
     for (let start = 0; start < rows; start += ROWS) {
       const count = Math.min(ROWS, rows - start);
@@ -211,16 +269,7 @@ function* packedRows({
       const scales = new Float32Array(count * perRow);
       const minima = new Float32Array(packer.minima ? count * perRow : 0);
       for (let r = 0; r < count; r++) {
-        const offset = source.offset + fileRow(start + r, source) * rowBytes;
-        for (let done = 0; done < rowBytes; ) {
-          const read = readSync(fd, raw, done, rowBytes - done, offset + done);
-          if (read === 0)
-            throw new ZerothError(
-              `${source.file} ends inside ${oneLine(source.name)}. It is cut short: fetch or copy it again.`,
-            );
-          done += read;
-        }
-        if (!isNative) decode(raw, floats);
+        const view = read(start + r);
         for (let b = 0; b < perRow; b++) {
           const place = r * perRow + b;
           const [scale, minimum] = packer.pack(view, b * stride, blocks, place * 4 * packer.bits);
@@ -231,7 +280,7 @@ function* packedRows({
       yield { blocks, scales, minima };
     }
   } finally {
-    closeSync(fd);
+    close();
   }
 }
 
@@ -294,7 +343,7 @@ const isWhole = (file: string, size: number): boolean => {
  * @throws ZerothError when a weight file is cut short or the cache cannot be written
  */
 export const blockMatrices = async (
-  sources: readonly TensorSource[],
+  sources: readonly MatrixSource[],
   identity: string,
   quantize: 4 | 8 | undefined,
 ): Promise<ReadonlyMap<string, BlockMatrix>> => {

@@ -7,7 +7,7 @@ import { messageOf, ZerothError } from "../errors.js";
 import { cacheFolder } from "./cache-folder.js";
 import { chooseFile, contentsOf } from "./choose.js";
 import { openFolder } from "./folder.js";
-import { openGguf } from "./gguf-model.js";
+import { openGguf } from "./gguf/open.js";
 import { fetchFromHub, isHubId, type Progress } from "./hub.js";
 import { isJson, type Json } from "./json.js";
 import type { ImportedModel } from "./onnx/imported.js";

@@ -2,6 +2,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { messageOf, ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
 import { type Encoding, encodings } from "./encodings.js";
+import { type Kept, turn } from "./kept.js";
 
 /** Where a tensor's bytes are and how they become fp32: plain data, so it can be posted to another thread. */
 export interface TensorSource {
@@ -13,8 +14,8 @@ export interface TensorSource {
   readonly offset: number;
   /** In bytes. */
   readonly length: number;
-  /** GGUF interleaves the rotary rows of queries and keys, head by head; this many heads are to be put back. */
-  readonly permutedHeads?: number;
+  /** Where the file has it otherwise than Hugging Face: `shape` is Hugging Face's, and so is what is read. */
+  readonly kept?: Kept;
 }
 
 export const elementsOf = (shape: readonly number[]): number => shape.reduce((size, dim) => size * dim, 1);
@@ -26,33 +27,12 @@ export const elementsIn = (tensors: readonly { readonly shape: readonly number[]
 const CHUNK_BLOCKS = 2 ** 15;
 
 /**
- * The rows of queries or keys between two orders, in place, head by head: Hugging Face's has the halves of all pairs one after the other
- * (half, pair), GGUF's rotary layout each pair together (pair, half).
- */
-export const reorderRotaryRows = (data: Float32Array, rows: number, heads: number, to: "halves" | "pairs"): void => {
-  const width = data.length / rows;
-  const size = rows / heads;
-  const [across, down] = to === "halves" ? [2, size / 2] : [size / 2, 2];
-  const head = new Float32Array(size * width);
-  for (let h = 0; h < heads; h++) {
-    const part = data.subarray(h * size * width, (h + 1) * size * width);
-    head.set(part);
-    for (let i = 0; i < down; i++) {
-      for (let j = 0; j < across; j++) {
-        const from = (i * across + j) * width;
-        part.set(head.subarray(from, from + width), (j * down + i) * width);
-      }
-    }
-  }
-};
-
-/**
  * Reads a tensor as fp32, a chunk at a time: no second copy of it is ever in memory.
  * @param out where to, if not into memory of its own: as many elements as the tensor has
  * @throws ZerothError when the file cannot be read or is shorter than it says
  */
 export const readTensorSync = (
-  { name, shape, encoding, file, offset, length, permutedHeads }: TensorSource,
+  { name, shape, encoding, file, offset, length, kept }: TensorSource,
   out: Float32Array<ArrayBuffer> = new Float32Array(elementsOf(shape)),
 ): Float32Array<ArrayBuffer> => {
   const { blockBytes, blockElements, decode } = encodings[encoding];
@@ -78,7 +58,7 @@ export const readTensorSync = (
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
-  if (permutedHeads !== undefined) reorderRotaryRows(out, shape[0] ?? 1, permutedHeads, "halves");
+  if (kept !== undefined) turn(out, shape, kept, "to hub");
   return out;
 };
 

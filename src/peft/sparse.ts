@@ -35,8 +35,12 @@ const placesOf = ({ parameter: { shape, turned = false }, elements }: Moved) => 
 const sideOf = (g: Builder, moved: Moved, x: Value, base: Value, values: Value, at: string): Value => {
   const { rows, columns } = placesOf(moved);
   const byRow = new Map<number, number[]>();
-  for (const [i, row] of rows.entries()) byRow.set(row, [...(byRow.get(row) ?? []), i]);
-  const longest = Math.max(...[...byRow.values()].map(({ length }) => length));
+  for (const [i, row] of rows.entries()) {
+    const group = byRow.get(row);
+    if (group === undefined) byRow.set(row, [i]);
+    else group.push(i);
+  }
+  const longest = [...byRow.values()].reduce((most, { length }) => Math.max(most, length), 0);
   // The last group is empty: what a row without elements takes.
   const groups = [...byRow.values(), []];
   const slots = groups.flatMap((group) => Array.from({ length: longest }, (_, j) => group[j] ?? -1));
@@ -109,18 +113,40 @@ const sparseMethod = (all: readonly Moved[]): Method => {
 
 const nameOf = (weight: string): string => `${weight}.values`;
 
-/** The elements that are largest in magnitude, ascending. */
+/** The `count`-th largest of some keys: 16 bits of it after the other, which takes two walks and no sorting. */
+const thresholdOf = (keys: Uint32Array, count: number): number => {
+  let [left, prefix] = [count, 0];
+  for (const shift of [16, 0]) {
+    const histogram = new Uint32Array(2 ** 16);
+    for (const key of keys)
+      if (shift === 16 || key >>> 16 === prefix) {
+        const bucket = (key >>> shift) & 0xffff;
+        histogram[bucket] = (histogram[bucket] ?? 0) + 1;
+      }
+    let bucket = 0xffff;
+    for (; bucket > 0 && left > (histogram[bucket] ?? 0); bucket--) left -= histogram[bucket] ?? 0;
+    prefix = prefix * 2 ** 16 + bucket;
+  }
+  return prefix;
+};
+
+/** The elements that are largest in magnitude, ascending; of equal ones the first. */
 const largest = ({ files }: Base, { name, shape }: Parameter, density: number): Uint32Array => {
   const source = files.weights.get(name);
   if (source === undefined) throw new Error(`no weights for ${name}`);
-  const values = readTensorSync(source);
   const count = Math.max(1, Math.round(density * elementsOf(shape)));
-  const sizes = values.map(Math.abs);
-  const threshold = sizes.toSorted().at(-count) ?? 0;
-  const above = Uint32Array.from(sizes.keys()).filter((i) => (sizes[i] ?? 0) > threshold);
-  // Of equal ones the first.
-  const equal = Uint32Array.from(sizes.keys()).filter((i) => sizes[i] === threshold);
-  return Uint32Array.from([...above, ...equal.subarray(0, count - above.length)]).sort();
+  // A float's bits without its sign grow as its magnitude does.
+  const sizes = new Uint32Array(readTensorSync(source).buffer).map((bits) => bits & 0x7fffffff);
+  const threshold = thresholdOf(sizes, count);
+  let equal = count;
+  for (const size of sizes) if (size > threshold) equal--;
+  const found = new Uint32Array(count);
+  let at = 0;
+  for (let i = 0; i < sizes.length; i++) {
+    const size = sizes[i] ?? 0;
+    if (size > threshold || (size === threshold && equal-- > 0)) found[at++] = i;
+  }
+  return found;
 };
 
 /** @throws ZerothError that names the file, and the tensor that is no linear layer of the model */

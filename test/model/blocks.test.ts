@@ -47,7 +47,7 @@ const stored = (
   const file = join(place, `${name}.bin`);
   writeFileSync(file, Buffer.concat([Buffer.alloc(40), bytes]));
   const source: TensorSource = { name, encoding, shape, file, offset: 40, length: bytes.length };
-  return heads === undefined ? source : { ...source, permutedHeads: heads };
+  return heads === undefined ? source : { ...source, kept: { as: "rotary pairs", heads } as const };
 };
 /** Any blocks, with scales that are finite numbers. */
 const anyBlocks = (encoding: "Q4_0" | "Q4_1" | "Q8_0", count: number, seed: number): Uint8Array => {
@@ -116,6 +116,34 @@ describe("matrices in blocks", () => {
       { numRuns: 60 },
     );
   });
+
+  test.each(["F32", "Q8_0"] as const)(
+    "outputs by inputs, whichever way the model and the file have it: %s",
+    async (encoding) => {
+      const [inputs, outputs] = [64, 96];
+      const bytes =
+        encoding === "F32"
+          ? writers.F32(Float32Array.from({ length: inputs * outputs }, (_, i) => Math.sin(i)))
+          : anyBlocks(encoding, (inputs * outputs) / BLOCK, 3);
+      const source = stored("w", encoding, [outputs, inputs], bytes);
+      const wanted = (await blockMatrices([source], "plain", 8)).get("w");
+      if (wanted === undefined) throw new Error("not in blocks");
+      // The model wants it [inputs, outputs], the file has it as products do.
+      const turned = { ...source, shape: [inputs, outputs], kept: { as: "transpose" }, turned: true } as const;
+      const found = (await blockMatrices([turned], "turned", 8)).get("w");
+      const bytesOf = (matrix: BlockMatrix | undefined) =>
+        matrix === undefined ? "" : Buffer.from(valuesOf(matrix).buffer).toString("base64");
+      expect(bytesOf(found) === bytesOf(wanted)).toBe(true);
+      // The model and the file have it [inputs, outputs].
+      const own = { ...stored("across", "F32", [inputs, outputs], writers.F32(readTensorSync(turned))), turned: true };
+      const across = (await blockMatrices([own], "across", 8)).get("across");
+      if (across === undefined) throw new Error("not in blocks");
+      expect(across.blocks.length).toBe(wanted.blocks.length);
+      const values = valuesOf(wanted);
+      const apart = valuesOf(across).map((value, i) => Math.abs(value - (values[i] ?? Number.NaN)));
+      expect(Math.max(...apart)).toBeLessThan(encoding === "F32" ? 1e-9 : 1e-2);
+    },
+  );
 
   test("what is no matrix of whole blocks, or floats without rounding, stays as it is", async () => {
     const floats = stored("f", "F32", [2, 32], new Uint8Array(256));

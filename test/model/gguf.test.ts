@@ -195,6 +195,7 @@ describe("a GGUF's tokenizer", () => {
     ["smollm", "in 2024.", ["in", "Ġ", "2", "0", "2", "4", "."]],
     ["llama-bpe", "IT'S 12345!\n\nyes", ["IT", "'S", "Ġ", "123", "45", "!ĊĊ", "yes"]],
     ["qwen2", "x 123", ["x", "Ġ", "1", "2", "3"]],
+    ["gpt-4o", "HelloWorld's 1234", ["Hello", "World's", "Ġ", "123", "4"]],
     ["tekken", "helloWorld 12", ["hello", "World", "Ġ", "1", "2"]],
   ])("%s cuts words where the model's own tokenizer does", async (pre, sentence, words) => {
     // Every word is a token and words that are tokens stay whole, or are merged letter by letter.

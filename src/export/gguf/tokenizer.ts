@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { ZerothError } from "../../errors.js";
-import { ggufTokenizer, type PreTokenizer, preTokenizers, tokenTypes } from "../../model/gguf-tokenizer.js";
-import { type GgufEntry, metadataOf } from "../../model/gguf-writer.js";
+import { ggufTokenizer, type PreTokenizer, preTokenizers, tokenTypes } from "../../model/gguf/tokenizer.js";
+import { type GgufEntry, metadataOf } from "../../model/gguf/write.js";
 import type { Json } from "../../model/json.js";
 import type { OpenModel } from "../../model/open.js";
 import { makeTokenizer } from "../../model/tokenizer.js";

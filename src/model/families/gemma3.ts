@@ -22,6 +22,29 @@ const schema = z.looseObject({
 
 const NAME = "Gemma 3";
 
+/** A configuration in the terms that decoders share, and what is particular to the blocks with a window. */
+export const gemma3Config = (raw: Readonly<Record<string, unknown>>, file: string) => {
+  const config = configOf(schema, raw, file, NAME);
+  const { rope_parameters: rope } = config;
+  const every = config.sliding_window_pattern ?? config._sliding_window_pattern ?? 6;
+  const usual = {
+    ...config,
+    hidden_act: config.hidden_activation,
+    tie_word_embeddings: config.tie_word_embeddings ?? true,
+    rope_theta: config.rope_theta ?? 1_000_000,
+    rope_parameters: rope?.full_attention ?? null,
+  };
+  const local: RotaryFields = {
+    max_position_embeddings: config.max_position_embeddings,
+    rope_theta: config.rope_local_base_freq,
+    rope_parameters: rope?.sliding_attention ?? null,
+  };
+  const windowed = (layer: number): boolean =>
+    (config.layer_types?.[layer] ?? ((layer + 1) % every === 0 ? "full_attention" : "sliding_attention")) ===
+    "sliding_attention";
+  return { config, usual, local, windowed };
+};
+
 /**
  * Gemma 3, text: norms before and after attention and MLP, whose weights are stored less one; a norm on each head's queries and keys; windows with rotary
  * positions of their own between blocks that see everything; embeddings times √hidden.
@@ -29,22 +52,8 @@ const NAME = "Gemma 3";
 export const gemma3: Family = {
   modelTypes: ["gemma3_text"],
   bind(raw, has, file) {
-    const config = configOf(schema, raw, file, NAME);
-    const { rope_parameters: rope, rope_local_base_freq: local } = config;
-    const every = config.sliding_window_pattern ?? config._sliding_window_pattern ?? 6;
-    const usual = {
-      ...config,
-      hidden_act: config.hidden_activation,
-      tie_word_embeddings: config.tie_word_embeddings ?? true,
-      rope_theta: config.rope_theta ?? 1_000_000,
-      rope_parameters: rope?.full_attention ?? null,
-    };
-    const plan = decoderPlan(usual, has, file, NAME, (layer) => (layer + 1) % every !== 0);
-    const sliding: RotaryFields = {
-      max_position_embeddings: config.max_position_embeddings,
-      rope_theta: local,
-      rope_parameters: rope?.sliding_attention ?? null,
-    };
+    const { config, usual, local, windowed } = gemma3Config(raw, file);
+    const plan = decoderPlan(usual, has, file, NAME, windowed);
     const names = { mask: "", window_mask: "local_" };
     return decoder({
       ...plan,
@@ -58,7 +67,7 @@ export const gemma3: Family = {
         logits: config.final_logit_softcapping ?? undefined,
       },
       blocks: plan.blocks.map(({ mask }) => ({ mask, rotary: names[mask as keyof typeof names] })),
-      rotary: { ...plan.rotary, local_: rotaryOf(sliding, plan.headSize, file, unusable(file, NAME)) },
+      rotary: { ...plan.rotary, local_: rotaryOf(local, plan.headSize, file, unusable(file, NAME)) },
     });
   },
 };

@@ -1,7 +1,7 @@
-import { ZerothError } from "../errors.js";
-import type { GgufMetadata } from "./gguf.js";
-import type { Json } from "./json.js";
-import type { TokenizerFiles } from "./tokenizer.js";
+import { ZerothError } from "../../errors.js";
+import type { Json } from "../json.js";
+import type { TokenizerFiles } from "../tokenizer.js";
+import type { GgufMetadata } from "./file.js";
 
 /* A `tokenizer.json` made from what llama.cpp keeps in a GGUF's metadata. */
 
@@ -34,13 +34,15 @@ const cl100k = (digits: string): Json =>
   split(`(?i:${CONTRACTIONS})`, "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+", digits, " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*", ...LINES);
 const UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
 const LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
-const tekken = split(
-  `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+`,
-  `[^\\r\\n\\p{L}\\p{N}]?${UPPER}+${LOWER}*`,
-  "\\p{N}",
-  " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*",
-  ...LINES,
-);
+/** Words that end where a capital letter follows a small one, with their contractions and so many digits in one. */
+const cased = (contractions: string, digits: string): Json =>
+  split(
+    `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+${contractions}`,
+    `[^\\r\\n\\p{L}\\p{N}]?${UPPER}+${LOWER}*${contractions}`,
+    digits,
+    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*",
+    ...LINES,
+  );
 
 const llama3: PreTokenizer = { steps: [cl100k("\\p{N}{1,3}")], ignoreMerges: true, addBos: true };
 
@@ -57,7 +59,8 @@ export const preTokenizers = {
   falcon3: llama3,
   "smaug-bpe": { steps: [cl100k("\\p{N}{1,3}")] },
   qwen2: { steps: [cl100k("\\p{N}")], normalizer: { type: "NFC" } },
-  tekken: { steps: [tekken], ignoreMerges: true, addBos: true },
+  "gpt-4o": { steps: [cased(`(?i:${CONTRACTIONS})?`, "\\p{N}{1,3}")] },
+  tekken: { steps: [cased("", "\\p{N}")], ignoreMerges: true, addBos: true },
 } as const satisfies Readonly<Record<string, PreTokenizer>>;
 type PreName = keyof typeof preTokenizers;
 const isPreName = (name: string): name is PreName => Object.hasOwn(preTokenizers, name);

@@ -1,8 +1,8 @@
-import { writeFileAtomic } from "../atomic.js";
-import { encodings } from "./encodings.js";
-import { GGUF_MAGIC, type GgufMetadata, type GgufValue, ggmlTypes } from "./gguf.js";
-import type { TensorToWrite } from "./safetensors.js";
-import { elementsOf } from "./weights.js";
+import { writeFileAtomic } from "../../atomic.js";
+import { encodings } from "../encodings.js";
+import type { TensorToWrite } from "../safetensors.js";
+import { elementsOf } from "../weights.js";
+import { GGUF_MAGIC, type GgufMetadata, type GgufValue, ggmlTypes } from "./file.js";
 
 /* GGUF (ggml's gguf.md), version 3, little-endian. */
 

@@ -10,7 +10,13 @@ export interface GgufNames {
   readonly outer: Readonly<Record<string, string>>;
 }
 
-const attention = { attn_q: "self_attn.q_proj", attn_k: "self_attn.k_proj", attn_v: "self_attn.v_proj" };
+const attention = {
+  attn_q: "self_attn.q_proj",
+  attn_k: "self_attn.k_proj",
+  attn_v: "self_attn.v_proj",
+  attn_output: "self_attn.o_proj",
+};
+const headNorms = { attn_q_norm: "self_attn.q_norm", attn_k_norm: "self_attn.k_norm" };
 const norms = { attn_norm: "input_layernorm", ffn_norm: "post_attention_layernorm" };
 const gated = { ffn_gate: "mlp.gate_proj", ffn_up: "mlp.up_proj", ffn_down: "mlp.down_proj" };
 const outer = {
@@ -18,49 +24,44 @@ const outer = {
   "output_norm.weight": "model.norm.weight",
   "output.weight": "lm_head.weight",
 };
-const blocks = "model.layers";
-const llama: GgufNames = {
-  blocks,
-  block: { ...norms, ...attention, attn_output: "self_attn.o_proj", ...gated },
-  outer,
-};
+const decoder = (block: Readonly<Record<string, string>>): GgufNames => ({ blocks: "model.layers", block, outer });
 
-/** By llama.cpp's name of the architecture. */
-export const ggufNames = {
-  llama,
-  qwen2: llama,
-  qwen3: { blocks, block: { ...llama.block, attn_q_norm: "self_attn.q_norm", attn_k_norm: "self_attn.k_norm" }, outer },
-  phi3: {
-    blocks,
-    block: {
-      ...norms,
-      attn_qkv: "self_attn.qkv_proj",
-      attn_output: "self_attn.o_proj",
-      ffn_up: "mlp.gate_up_proj",
-      ffn_down: "mlp.down_proj",
-    },
-    outer,
+export const llamaNames = decoder({ ...norms, ...attention, ...gated });
+export const qwen3Names = decoder({ ...norms, ...attention, ...headNorms, ...gated });
+export const phi3Names = decoder({
+  ...norms,
+  attn_qkv: "self_attn.qkv_proj",
+  attn_output: "self_attn.o_proj",
+  ffn_up: "mlp.gate_up_proj",
+  ffn_down: "mlp.down_proj",
+});
+export const gemma3Names = decoder({
+  attn_norm: "input_layernorm",
+  post_attention_norm: "post_attention_layernorm",
+  ffn_norm: "pre_feedforward_layernorm",
+  post_ffw_norm: "post_feedforward_layernorm",
+  ...attention,
+  ...headNorms,
+  ...gated,
+});
+export const gpt2Names: GgufNames = {
+  blocks: "transformer.h",
+  block: {
+    attn_norm: "ln_1",
+    attn_qkv: "attn.c_attn",
+    attn_output: "attn.c_proj",
+    ffn_norm: "ln_2",
+    ffn_up: "mlp.c_fc",
+    ffn_down: "mlp.c_proj",
   },
-  gpt2: {
-    blocks: "transformer.h",
-    block: {
-      attn_norm: "ln_1",
-      attn_qkv: "attn.c_attn",
-      attn_output: "attn.c_proj",
-      ffn_norm: "ln_2",
-      ffn_up: "mlp.c_fc",
-      ffn_down: "mlp.c_proj",
-    },
-    outer: {
-      "token_embd.weight": "transformer.wte.weight",
-      "position_embd.weight": "transformer.wpe.weight",
-      "output_norm.weight": "transformer.ln_f.weight",
-      "output_norm.bias": "transformer.ln_f.bias",
-      "output.weight": "lm_head.weight",
-    },
+  outer: {
+    "token_embd.weight": "transformer.wte.weight",
+    "position_embd.weight": "transformer.wpe.weight",
+    "output_norm.weight": "transformer.ln_f.weight",
+    "output_norm.bias": "transformer.ln_f.bias",
+    "output.weight": "lm_head.weight",
   },
-} as const satisfies Readonly<Record<string, GgufNames>>;
-export type GgufArchitecture = keyof typeof ggufNames;
+};
 
 /** Hugging Face's name of a tensor; undefined where llama.cpp's is not one of the architecture's. */
 export const hubName = (names: GgufNames, name: string): string | undefined => {

@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
-import { messageOf, ZerothError } from "../errors.js";
-import { oneLine } from "../one-line.js";
-import { type Encoding, encodings } from "./encodings.js";
-import { elementsOf, type TensorSource } from "./weights.js";
+import { messageOf, ZerothError } from "../../errors.js";
+import { oneLine } from "../../one-line.js";
+import { type Encoding, encodings } from "../encodings.js";
+import { elementsOf, type TensorSource } from "../weights.js";
 
 /* GGUF (ggml's gguf.md), versions 2 and 3, little-endian: metadata, then where each tensor lies. */
 
