@@ -17,7 +17,7 @@ export const setups = [
   { name: "lora-15-22", says: "LoRA on blocks 15 to 22", method: lora(middle), optimizer: mezo(2e-3, 1e-2) },
   { name: "full-22-29", says: "weights of the last 8 blocks", method: full(last), optimizer: mezo(6e-4, 1e-3) },
   { name: "lora-22-29", says: "LoRA on the last 8 blocks", method: lora(last), optimizer: mezo(2e-3, 1e-2) },
-  { name: "full", says: "all weights", method: full(), optimizer: mezo(1.3e-4, 1e-3), steps: 250, peer: "full" },
+  { name: "full", says: "all weights", method: full(), optimizer: mezo(6e-5, 1e-3), steps: 250, peer: "full" },
   { name: "lora", says: "LoRA on all blocks", method: lora(), optimizer: mezo(1e-3, 1e-2), steps: 250, peer: "lora" },
 ].map((setup) => ({ steps: 500, ...setup }));
 

@@ -164,16 +164,18 @@ export const buildForward = (
     const unbiased = product(name, x);
     return bias === undefined ? unbiased : g.op("Add", [unbiased, weight(bias)], {}, `${bias}.added`);
   };
+  const adapt = (module: string, x: Value, output: Value): Value =>
+    method.attach?.(g, module, x, output, trainable) ?? output;
   const linear = (module: string, x: Value): Value => {
     const bias = `${module}.bias`;
     const base = project(`${module}.weight`, x, parameters.has(bias) ? bias : undefined);
-    return method.attach?.(g, module, x, base, trainable) ?? base;
+    return adapt(module, x, base);
   };
 
   const { embed, attend } = method;
   const seen: Value[] = [];
   const parts: Parts = {
-    ...{ g, weight, rows, project, linear },
+    ...{ g, weight, rows, project, linear, adapt },
     ...("decoding" in extent ? { remember: remembering(g) } : {}),
     ...(embed === undefined ? {} : { virtual: (embedded) => embed(g, embedded, trainable) }),
     attend(layer, { k, v }) {

@@ -31,7 +31,7 @@ export const residentsOf = ({ weights, method, trained, seed, adapter }: Trained
     const saved = adapter?.get(name);
     const from =
       saved !== undefined || initial.kind === "weights"
-        ? ({ kind: "source", source: sourceOf(name) } as const)
+        ? ({ kind: "source", source: saved ?? sourceOf(("of" in initial && initial.of) || name) } as const)
         : initial.kind === "rows"
           ? ({ ...initial, source: sourceOf(initial.weight) } as const)
           : initial.kind === "zeros"

@@ -31,7 +31,7 @@ export const peft: Format = {
       throw new ZerothError("PEFT's format is for adapters: give one with --adapter.", { kind: "usage" });
     }
     const base = { files: model, family };
-    const { modules, tensors } = readLora(adapter, base);
+    const { modules, tensors, saves } = readLora(adapter, base);
     const rank = commonest(modules.map((module) => module.rank));
     const alpha = commonest(modules.map(alphaOf));
     const pattern = (of: (module: LoraModule) => number, usual: number) =>
@@ -44,6 +44,7 @@ export const peft: Format = {
       target_modules: targetsOf(modules, family.parameters),
       rank_pattern: pattern((module) => module.rank, rank),
       alpha_pattern: pattern(alphaOf, alpha),
+      modules_to_save: saves,
     });
     const saved = [...tensors].map(([name, source]) => ({
       ...{ name, shape: source.shape, dtype },

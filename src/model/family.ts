@@ -29,6 +29,8 @@ export interface Parts {
   project(name: string, x: Value, bias?: string): Value;
   /** The linear layer at a module path applied to x [T, inputs]; adds its bias if the model has one. */
   linear(module: string, x: Value): Value;
+  /** What an adapter makes of a layer's output. */
+  adapt?(module: string, x: Value, output: Value): Value;
   /** Present in a graph that goes on with a row: attention sees what is remembered of the tokens before. */
   readonly remember?: Remember;
   /** How many rows of equal length the tokens are of, int64 [1], in such a graph; absent where it goes on with one. */
@@ -96,6 +98,8 @@ export interface HeadPlan {
   /** [V] */
   readonly bias?: string;
   readonly cap?: number;
+  /** So few rows that all logits are computed where some are asked for. */
+  readonly few?: boolean;
 }
 
 /**
@@ -115,6 +119,8 @@ export interface Architecture {
   readonly targets: readonly string[];
   /** Virtual tokens before every row's own; 0 where it does not say. */
   readonly lead?: number;
+  /** Path of a classifier's own layers, which came with no pretraining. */
+  readonly classifier?: string;
   /** Whether PEFT takes its linear weights for [inputs, outputs], where its parameters do not say. */
   readonly fanInFanOut?: boolean;
 }

@@ -3,13 +3,18 @@ import type { Value } from "../graph/ir.js";
 import type { HeadPlan, Parts } from "./family.js";
 import { capped } from "./layers/attention.js";
 
-type HeadParts = Pick<Parts, "g" | "rows" | "project" | "weight">;
+type HeadParts = Pick<Parts, "g" | "rows" | "project" | "weight" | "adapt">;
 
 /** What is computed from the hidden states h [P, hidden] and the head's matrix [V, hidden]. */
 const heads = {
   /** Every logit: [P, V]. */
-  logits: ({ g, project }: HeadParts, h: Value, { weight, bias, cap }: HeadPlan): Value =>
-    capped(g, project(weight, h, bias), cap),
+  logits(
+    { g, project, adapt = (_, __, output) => output }: HeadParts,
+    h: Value,
+    { weight, bias, cap }: HeadPlan,
+  ): Value {
+    return capped(g, adapt(weight.replace(/\.weight$/, ""), h, project(weight, h, bias)), cap);
+  },
   /** log p of the target token of each place, [P]: its logit less the log of the sum over the vocabulary. */
   tokens(parts: HeadParts, h: Value, plan: HeadPlan): Value {
     const { g } = parts;
@@ -20,8 +25,11 @@ const heads = {
     return g.reshape(g.op("Sub", [chosen, total], {}, "log_probability"), [-1]);
   },
   /** The logits of a few tokens alone: [P, C]. Enough for options of one token each, whose normaliser cancels. */
-  columns({ g, rows, weight }: HeadParts, h: Value, { weight: matrix, bias, cap }: HeadPlan): Value {
+  columns(parts: HeadParts, h: Value, plan: HeadPlan): Value {
+    const { g, rows, weight } = parts;
+    const { weight: matrix, bias, cap, few = false } = plan;
     const columns = g.input("columns", "int32", ["C"]);
+    if (few) return g.op("Gather", [heads.logits(parts, h, plan), columns], { axis: 1 }, "columns_of");
     const biases = bias === undefined ? [] : [g.op("Gather", [weight(bias), columns])];
     return capped(g, g.op("Gemm", [h, rows(matrix, columns), ...biases], { transB: 1 }, "logits"), cap);
   },

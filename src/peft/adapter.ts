@@ -143,13 +143,19 @@ export const readAdapter = (path: string, model: Base): LoadedAdapter => {
 export const readLora = (
   path: string,
   model: Base,
-): { readonly modules: readonly LoraModule[]; readonly tensors: LoadedAdapter["tensors"] } => {
+): {
+  readonly modules: readonly LoraModule[];
+  readonly tensors: LoadedAdapter["tensors"];
+  /** PEFT's `modules_to_save`. */
+  readonly saves: readonly string[] | null;
+} => {
   const { method, config, tensors } = readAdapter(path, model);
   if (method.kind !== "lora")
     throw new ZerothError(
       `${path} is an adapter of the kind ${method.kind}, and this format has a place for LoRA alone.`,
     );
-  return { modules: savedModules(model, { config: loraConfig.parse(config), tensors }), tensors };
+  const parsed = loraConfig.parse(config);
+  return { modules: savedModules(model, { config: parsed, tensors }), tensors, saves: parsed.modules_to_save ?? null };
 };
 
 const tasks = { next: "CAUSAL_LM", masked: null, class: "SEQ_CLS" } as const;
@@ -172,10 +178,10 @@ export const writeAdapter = async (
   await writeSafetensors(join(path, ADAPTER_WEIGHTS), tensors);
   await beside();
   const config: Json = {
+    modules_to_save: null,
     ...fields,
     base_model_name_or_path: files.origin.spec,
     inference_mode: true,
-    modules_to_save: null,
     peft_type: type,
     revision: null,
     task_type: tasks[family.reads],

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ZerothError } from "../errors.js";
 import type { Value } from "../graph/ir.js";
 import type { Parameter } from "../model/family.js";
+import { isClassifier, withClassifier } from "./classifier.js";
 import { type Base, defineMethod, type Saved } from "./define.js";
 import { endsWith, firstLayerOf, linearsOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
 import { inLayers, layers, modules, pattern, positive, text, toggle, whole } from "./options.js";
@@ -27,7 +28,8 @@ export const loraConfig = z.looseObject({
   lora_bias: z.literal(false).nullish(),
   /** How the base keeps its weights, which the family knows. */
   fan_in_fan_out: z.boolean().nullish(),
-  modules_to_save: unused,
+  /** A classifier's own layers alone: PEFT names what they may be called. */
+  modules_to_save: z.array(z.enum(["classifier", "score"])).nullish(),
   layer_replication: unused,
   trainable_token_indices: unused,
   target_parameters: unused,
@@ -43,6 +45,8 @@ export const loraNames = (module: string): { a: string; b: string } => ({
   a: `base_model.model.${peftPath(module)}.lora_A.weight`,
   b: `base_model.model.${peftPath(module)}.lora_B.weight`,
 });
+
+const isSide = (tensor: string): boolean => /\.lora_[AB]\.weight$/.test(tensor);
 
 /** The last part of the module that a LoRA tensor belongs to: `q_proj`. */
 export const moduleLeaf = (tensor: string): string =>
@@ -233,9 +237,10 @@ export const loraFields = (
     readonly alpha_pattern?: Readonly<Record<string, number>>;
     readonly layers_to_transform?: readonly number[] | null;
     readonly use_rslora?: boolean;
+    readonly modules_to_save?: readonly string[] | null;
   },
 ) => ({
-  ...{ alpha_pattern: {}, layers_to_transform: null, use_rslora: false },
+  ...{ alpha_pattern: {}, layers_to_transform: null, use_rslora: false, modules_to_save: null },
   ...said,
   target_modules: [...said.target_modules].sort(),
   bias: "none",
@@ -271,24 +276,35 @@ export const lora = defineMethod({
     rslora: toggle("--rslora", "rsLoRA: the side path's scale is alpha / √rank"),
     /** LoRA-FA: A stays as it starts, B alone is trained. Default false. */
     freezeA: toggle("--freeze-a", "LoRA-FA: A stays as it starts, B alone is trained"),
+    /** A classifier's own layers stay as they are. Default false: they are trained with it, as PEFT does. */
+    freezeClassifier: toggle("--freeze-classifier", "a classifier's own layers stay as they are"),
     layers,
   },
   tuning: { of: "adapter" },
-  bind: ({ family }, options) =>
-    loraMethod(loraModules(configOf(options), inLayers(family, options.layers), family.targets), options.freezeA),
+  bind({ family }, options) {
+    const modules = loraModules(configOf(options), inLayers(family, options.layers), family.targets);
+    if (options.freezeClassifier || family.classifier === undefined) return loraMethod(modules, options.freezeA);
+    const beside = modules.filter(({ module }) => !isClassifier(family, module));
+    return withClassifier(loraMethod(beside, options.freezeA), family);
+  },
   folder: {
     type: "LORA",
     schema: loraConfig,
-    config(base, { rank, alpha, targets, rslora, layers: range }, { tensors, frozen = [] }) {
+    config(base, { rank, alpha, targets, rslora, layers: range, freezeClassifier }, { tensors, frozen = [] }) {
       const { names: adapted, ranks } = ranked(targets ?? base.family.targets);
-      const names =
-        adapted === "all-linear" ? [...new Set([...tensors, ...frozen].map(({ name }) => moduleLeaf(name)))] : adapted;
+      const sides = [...tensors, ...frozen].filter(({ name }) => isSide(name));
+      const names = adapted === "all-linear" ? [...new Set(sides.map(({ name }) => moduleLeaf(name)))] : adapted;
+      const { classifier } = base.family;
       return loraFields(base, {
+        modules_to_save: classifier === undefined || freezeClassifier ? null : [classifier],
         ...{ r: rank, lora_alpha: alpha, target_modules: names, rank_pattern: ranks, use_rslora: rslora },
         layers_to_transform:
           range === null ? null : Array.from({ length: range[1] - range[0] + 1 }, (_, i) => range[0] + i),
       });
     },
-    read: (base, saved) => loraMethod(savedModules(base, saved)),
+    read(base, saved) {
+      const method = loraMethod(savedModules(base, saved));
+      return saved.config.modules_to_save ? withClassifier(method, base.family) : method;
+    },
   },
 });

@@ -6,7 +6,8 @@ import type { Cored } from "./cores.js";
 
 /** How a trainable tensor starts. */
 export type Initial =
-  | { readonly kind: "weights" }
+  /** As a weight of the model: of its own name, or another one. */
+  | { readonly kind: "weights"; readonly of?: string }
   | { readonly kind: "zeros" }
   /** Uniform on (−bound, bound), drawn from the run's seed under the tensor's name. */
   | { readonly kind: "uniform"; readonly bound: number }

@@ -49,16 +49,28 @@ const open = async (kind: EncoderKind, classes?: number): Promise<Model> => {
   return load(folder);
 };
 
+const adam = (learningRate: number) => optimizer("zo-adam", { learningRate, epsilon: 1e-3, queries: 4 });
 const common = {
   ...{ threads: 1, batchSize: 24, devRows: 0, noiseCheck: false },
-  optimizer: optimizer("zo-adam", { learningRate: 0.02, epsilon: 1e-3, queries: 4 }),
+  optimizer: adam(0.02),
 } satisfies Partial<FinetuneOptions>;
 
 const cases: readonly [string, EncoderKind, number | undefined, FinetuneOptions][] = [
   ["BERT's masks, LoRA", "bert", undefined, { data: sentences, task: "sst2", method: lora({ rank: 4 }) }],
   ["RoBERTa's masks, every parameter", "roberta", undefined, { data: sentences, task: "sst2", method: full() }],
   ["BERT's classes of pairs, every parameter", "bert", 2, { data: pairs, task: "qnli", method: full() }],
-  ["RoBERTa's classes, LoRA", "roberta", 2, { data: sentences, task: "sst2", method: lora({ rank: 4 }) }],
+  [
+    "BERT's classes of pairs, LoRA",
+    "bert",
+    2,
+    { data: pairs, task: "qnli", method: lora({ rank: 4 }), optimizer: adam(0.01) },
+  ],
+  [
+    "RoBERTa's classes, LoRA",
+    "roberta",
+    2,
+    { data: sentences, task: "sst2", method: lora({ rank: 4 }), optimizer: adam(0.01) },
+  ],
 ];
 const weights = { lora: "adapter_model.safetensors", full: "model.safetensors" } as const;
 

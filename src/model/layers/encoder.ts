@@ -115,12 +115,13 @@ const piecesOf = (plan: EncoderPlan, parts: Parts): Pieces => {
 /** An encoder of BERT's kind, from what is particular to it. */
 export const encoder = (plan: EncoderPlan): BoundFamily => {
   const { weight, bias, reads, outputs } = plan.head;
+  const isClassifier = reads === "class";
   return {
     parameters: parametersOf(plan),
-    head: { weight, ...(bias === undefined ? {} : { bias }) },
+    head: { weight, ...(bias === undefined ? {} : { bias }), few: isClassifier },
     reads,
     vocabulary: plan.vocabulary,
-    ...(reads === "class" ? { classes: outputs } : {}),
+    ...(isClassifier ? { classes: outputs, classifier: weight.replace(/\..*/, "") } : {}),
     contextLength: plan.positions - plan.offset,
     layers: plan.layers,
     width: plan.hidden,
