@@ -7,10 +7,10 @@ import type { Settings } from "./settings.js";
 
 /**
  * Weights for which the optimizers' presets for a model's own weights are right. What a step's noise does grows with the number of weights that
- * it reaches, and a rate that bears it falls with it: 1.3e-4 for all of a 135 M model and 6e-4 for eight of its thirty blocks were found best
- * (docs/accuracy.md), and papers take 1e-6 to 1e-7 for 13 billion.
+ * it reaches, and a rate that bears it falls with it. Of those tried (docs/accuracy.md) 6e-5 is best for all of a 135 M model, where 1.3e-4 is lost
+ * after a hundred steps; eight of its thirty blocks bear 6e-4, twice what this gives them. Papers take 1e-6 to 1e-7 for 13 billion.
  */
-const PRESET_WEIGHTS = 1.7e9;
+const PRESET_WEIGHTS = 8e8;
 /** Of a preset: smaller sets than models have are no guide. */
 const MOST = 100;
 

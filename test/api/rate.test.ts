@@ -18,7 +18,7 @@ test("the rate of a model's own weights falls with their number, down from a hun
   // The same model with as many weights as the preset is for, and with twice of them.
   for (const times of [1, 2]) {
     const [tensor] = model.family.parameters;
-    const large = { ...tensor!, shape: [times * 1.7e9] };
+    const large = { ...tensor!, shape: [times * 8e8] };
     const family = { ...model.family, parameters: [large] };
     const fitted = withFittedRate({ ...model, family }, settingsOf({ method: "full" }), false);
     expect(fitted.learningRate).toBe(preset / times);
