@@ -6,7 +6,17 @@ declare module "vitest" {
 }
 
 /** The columns' usual names; another name makes another column. */
-export type Way = "safetensors" | "GGUF" | "ONNX" | "LoRA" | "rsLoRA" | "prefix" | "prompt" | "merge" | "export";
+export type Way =
+  | "safetensors"
+  | "GGUF"
+  | "ONNX"
+  | "LoRA"
+  | "rsLoRA"
+  | "prefix"
+  | "prompt"
+  | "merge"
+  | "GGUF out"
+  | "ONNX out";
 
 /**
  * Says what a test shows to work where it passes: cells of the table that `npm run test:real` writes into the README.

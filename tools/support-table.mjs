@@ -15,7 +15,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const marks = ["<!-- support table: npm run test:real writes it -->", "<!-- end of the support table -->"];
 /** In this order; others follow in the order that they are first seen in. */
-const columns = ["safetensors", "GGUF", "ONNX", "LoRA", "rsLoRA", "prefix", "prompt", "merge", "export"];
+const columns = ["safetensors", "GGUF", "ONNX", "LoRA", "rsLoRA", "prefix", "prompt", "merge", "GGUF out", "ONNX out"];
 
 /** @returns cells of passed tests, `[family, way]`, in the order of the files' names and of their tests */
 export const cellsOf = ({ testResults }) =>

@@ -1,6 +1,6 @@
 // Checks that other programs compute what Zeroth does from the files that it writes:
-//   node bench/peers/interchange.mjs --model FOLDER [--adapter DIR] [--text TEXT] [--python PYTHON] [--only llama.cpp|transformers.js|peft]
-// It needs node-llama-cpp and @huggingface/transformers in bench/peers (see README.md), and for PEFT a Python that has it.
+//   node bench/peers/interchange.mjs --model FOLDER [--adapter DIR] [--text TEXT] [--python PYTHON] [--only llama.cpp|peft]
+// It needs node-llama-cpp in bench/peers (see README.md), and for PEFT a Python that has it. transformers.js has a test (test-real/export.test.ts).
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -26,14 +26,11 @@ const folder = mkdtempSync(join(tmpdir(), "zeroth-interchange-"));
 const model = await load(options.model);
 const { tokenizer } = model.files;
 const prompt = tokenizer.encode(text, { special: true });
-const short = prompt.slice(0, Math.ceil(prompt.length / 2));
-const reference = { whole: await greedy(model, { adapter, prompt, count }), short: undefined };
-console.log(
-  `Zeroth: ${reference.whole.tokens.length} tokens, the best two at least ${reference.whole.margin.toExponential(1)} apart`,
-);
+const { tokens, rows, margin } = await greedy(model, { adapter, prompt, count });
+console.log(`Zeroth: ${tokens.length} tokens, the best two at least ${margin.toExponential(1)} apart`);
 
 /** The largest difference of log-probabilities where both have them. */
-const worst = (rows, theirs) =>
+const worst = (theirs) =>
   theirs.reduce(
     (most, row, i) => [...row.entries()].reduce((a, [id, value]) => Math.max(a, Math.abs(value - rows[i][id])), most),
     0,
@@ -43,8 +40,8 @@ const expect = (claim, holds, detail = "") => {
   console.log(`${holds ? "ok  " : "FAIL"} ${claim}${detail === "" ? "" : `: ${detail}`}`);
   failed ||= !holds;
 };
-const compare = (name, found, bound, { tokens, rows } = reference.whole) => {
-  const distance = worst(rows, found.rows);
+const compare = (name, found, bound) => {
+  const distance = worst(found.rows);
   expect(`${name}: the same tokens`, String(found.tokens) === String(tokens), `${found.tokens.length} of them`);
   expect(`${name}: log-probabilities within ${bound}`, distance < bound, distance.toExponential(1));
 };
@@ -66,21 +63,6 @@ const checks = {
     const base = await write("base.gguf", { format: "gguf" });
     const lora = await write("lora.gguf", { format: "gguf", adapter, adapterOnly: true });
     compare("GGUF, base and adapter apart", await run(base, lora), 3e-3);
-  },
-  async "transformers.js"() {
-    const { transformersJs } = await import("./transformers-js.mjs");
-    reference.short ??= await greedy(model, { adapter, prompt: short, count });
-    for (const [dtype, name, bound] of [
-      ["float32", "fp32", 1e-3],
-      ["float16", "fp16", 5e-2],
-    ]) {
-      const out = await write(`onnx-${name}`, { format: "onnx", adapter, dtype });
-      const found = await transformersJs({ folder: out, dtype: name, prompts: [prompt, short], text, count });
-      const of = (i) => ({ tokens: found.tokens[i], rows: [found.rows[i]] });
-      compare(`ONNX, ${dtype}`, of(0), bound);
-      compare(`ONNX, ${dtype}, padded on the left in a batch`, of(1), bound, reference.short);
-      expect("ONNX: text cut the same way", String(found.encoded) === String(tokenizer.encode(text)));
-    }
   },
   async peft() {
     if (adapter === undefined || options.python === undefined)

@@ -46,7 +46,7 @@ export const greedy = async (model, { adapter, prompt, count }) => {
   }
 };
 
-export const logProbabilities = (row) => {
+const logProbabilities = (row) => {
   const most = row.reduce((a, b) => Math.max(a, b));
   const total = most + Math.log(row.reduce((sum, x) => sum + Math.exp(x - most), 0));
   return Float64Array.from(row, (x) => x - total);
