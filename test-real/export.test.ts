@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { TextGenerationPipeline } from "@huggingface/transformers";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -14,18 +13,24 @@ import {
   predict,
 } from "../src/index.js";
 import { logitsOf, logSum, type Written, writtenBy } from "./logits.js";
-import { adapted, decoders, distance, fixture, referenceOf } from "./reference.js";
+import { adapted, decoders, distance, fixture, type Reference, referenceOf } from "./reference.js";
 import { missing, scratchFolder, shared, smollm2 } from "./shared.js";
 import { shows } from "./support.js";
 import { openTransformersJs, writtenByTransformersJs } from "./transformers-js.js";
 
-/* What Zeroth writes for transformers.js, opened there and by Zeroth itself. */
+/* What Zeroth writes for transformers.js and llama.cpp, opened by Zeroth itself, and in transformers.js. */
 
 const exported = async (model: Model, adapter?: string, dtype?: "float16"): Promise<string> => {
   const out = join(await scratchFolder(onTestFinished), "exported");
   await exportModel(model, { format: "onnx", out, adapter, dtype });
   return out;
 };
+
+/** What a reference says of the places that a context has room for. */
+const within = (reference: Reference, context: number): Reference => ({
+  ...reference,
+  logits: reference.logits.map((rows) => rows.filter((_, r) => r * reference.every < context)),
+});
 
 /** The largest difference of log-probabilities of the whole vocabulary, over all steps. */
 const apart = (a: Written, b: Written | undefined): number => {
@@ -81,6 +86,33 @@ describe.skipIf(missing)("what is exported to ONNX", () => {
   });
 });
 
+describe.skipIf(missing)("what is exported to GGUF", () => {
+  // llama.cpp has no OPT, and no scaling of rotary positions but Llama 3's own.
+  const elsewhere = ["opt", "opt-post-norm", "llama-rope-scaled"];
+
+  it.for(cases.filter(([, base]) => !elsewhere.includes(base)))(
+    "%s: Zeroth reads it, and computes the logits that PyTorch does",
+    async ([name, base], { task }) => {
+      shows(task, decoders[base], "GGUF", "GGUF out");
+      const out = join(await scratchFolder(onTestFinished), "exported.gguf");
+      await exportModel(await load(fixture(base)), { format: "gguf", out, adapter: adapterOf(name, base) });
+      const model = await load(out);
+      // A window that llama.cpp does not know of is all that the file promises.
+      const reference = within(referenceOf(name), model.family.contextLength);
+      expect(distance(await logitsOf(model, reference.input_ids), reference)).toBeLessThan(1e-4);
+    },
+  );
+
+  it.for(elsewhere)("%s is refused, in a sentence", async (name) => {
+    const out = join(await scratchFolder(onTestFinished), "exported.gguf");
+    const run = async () => {
+      await exportModel(await load(fixture(name)), { format: "gguf", out });
+      await load(out);
+    };
+    await expect(run()).rejects.toThrow(/not for opt|not Llama 3's: not supported/);
+  });
+});
+
 describe.skipIf(missing)("SmolLM2-135M, tuned here and exported to ONNX", () => {
   /** An adapter after a few steps on SST-2. */
   const tuned = async (): Promise<string> => {
@@ -108,8 +140,7 @@ describe.skipIf(missing)("SmolLM2-135M, tuned here and exported to ONNX", () => 
 
   it("answers a task's prompt and a question in transformers.js as it does in Zeroth", async () => {
     const adapter = await tuned();
-    const folder = await exported(await load(smollm2), adapter);
-    const theirs = await openTransformersJs(folder, "fp32", onTestFinished);
+    const theirs = await openTransformersJs(await exported(await load(smollm2), adapter), "fp32", onTestFinished);
     const { tokenizer } = theirs;
 
     const sentence = "it 's a charming and often affecting journey .";
@@ -126,8 +157,6 @@ describe.skipIf(missing)("SmolLM2-135M, tuned here and exported to ONNX", () => 
     // The tuning is in it.
     expect(Math.abs(odds - (await oddsOf(sentence)))).toBeGreaterThan(0.05);
 
-    // transformers.js looks for a template in tokenizer_config.json alone.
-    tokenizer.chat_template ??= readFileSync(join(folder, "chat_template.jinja"), "utf8");
     const question = { role: "user", content: "What is the capital of France? One word." };
     const content = await textOf({ messages: [question], adapter, maxTokens: 40 });
     expect(content).toContain("Paris");

@@ -49,12 +49,21 @@ const sidecars = (
 ): ReadonlyMap<string, Uint8Array | string> => {
   const { torch_dtype: _, ...config } = model.config;
   const own = isInside ? {} : { "transformers.js_config": { use_external_data_format: { [graphName]: 1 } } };
+  const { config: tokenizerConfig, chatTemplate } = model.tokenizerFiles;
   const roles = ["bos_token_id", "eos_token_id", "pad_token_id"];
   const tokens = Object.fromEntries(roles.flatMap((role) => (role in config ? [[role, config[role]]] : [])));
   return new Map<string, Uint8Array | string>([
-    ["tokenizer_config.json", json({ tokenizer_class: "PreTrainedTokenizerFast" })],
     ["generation_config.json", json({ _from_model_config: true, ...tokens })],
     ...model.sidecars().map(({ name, content }) => [name, content] as const),
+    // transformers.js looks for a chat template nowhere else.
+    [
+      "tokenizer_config.json",
+      json({
+        tokenizer_class: "PreTrainedTokenizerFast",
+        ...tokenizerConfig,
+        ...(chatTemplate === undefined ? {} : { chat_template: chatTemplate }),
+      }),
+    ],
     ["config.json", json({ ...config, ...own })],
   ]);
 };
