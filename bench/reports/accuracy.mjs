@@ -69,7 +69,7 @@ export const triedTable = (runs) =>
   markdown([
     ["what is trained", "learning rate", "epsilon", "steps", "dev cross-entropy", "dev accuracy, %"],
     ...runs.map(({ method, optimizer, points, failed }) => [
-      `${method.kind}${method.targets === "all-linear" ? ", all linear layers" : ""}, blocks ${method.layers?.join(" to ") ?? "all"}`,
+      `${method.kind}${method.targets === "all-linear" ? ", all linear layers" : ""}${method.freezeA ? ", A frozen" : ""}, blocks ${method.layers?.join(" to ") ?? "all"}`,
       `${optimizer.learningRate}`,
       `${optimizer.epsilon}`,
       `${points.at(-1).steps}`,
