@@ -26,6 +26,7 @@ const { values, positionals } = parseArgs({
     queries: { type: "string", default: "1" },
     layers: { type: "string" },
     warm: { type: "boolean", default: false },
+    "run-tokens": { type: "string" },
     repeats: { type: "string", default: "7" },
     threads: { type: "string", default: "2" },
   },
@@ -38,8 +39,9 @@ const BLOCK = 4;
 
 const model = await load(modelFolder);
 const layers = values.layers === undefined ? {} : { layers: values.layers.split("..").map(Number) };
+const runTokens = values["run-tokens"] === undefined ? {} : { runTokens: Number(values["run-tokens"]) };
 const settings = resolveSettings(
-  { task: "sst2", method: kind, perturbation, queries, learningRate: 1e-6, ...layers },
+  { task: "sst2", method: kind, perturbation, queries, learningRate: 1e-6, ...layers, ...runTokens },
   threads,
 );
 const rows = await readRows(rowsPath);
@@ -52,7 +54,8 @@ const runs = rowPacks(batch, numbers).map(({ pack, rows: own }) =>
   runOf(model.family, pack, values.warm ? own : undefined),
 );
 const tokens = batch.reduce((sum, pack) => sum + pack.ids.length, 0);
-const engine = await openEngine(model, { method, training, threads });
+// As a run has it: points side by side.
+const engine = await openEngine(model, { method, training, threads, runTokens: settings.runTokens });
 if (values.warm) await engine.prefetch(runs);
 
 const seconds = async (work) => {
