@@ -4,7 +4,7 @@ import type { Value } from "../graph/ir.js";
 import { encodeModel } from "../graph/onnx.js";
 import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
 import { remembering } from "../model/decoding.js";
-import { type BoundFamily, blocks, type Parameter, type Parts } from "../model/family.js";
+import { type BoundFamily, blocks, moduleOf, type Parameter, type Parts } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
 import type { TensorSource } from "../model/weights.js";
 import { POINTS } from "../peft/method.js";
@@ -134,7 +134,7 @@ export const buildForward = (
       return g.op("ReduceSum", [blocks, g.constant([-1])], { keepdims: 0 }, `${x.name}.block_sums`);
     });
   const product = (name: string, x: Value): Value => {
-    const module = name.replace(/\.weight$/, "");
+    const module = moduleOf({ name });
     const matrix = matrixOf(name);
     if (matrix === undefined) {
       const transB = parameters.get(name)?.turned === true ? 0 : 1;

@@ -1,7 +1,8 @@
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeError } from "../atomic.js";
+import { fill } from "../model/read.js";
 
 /**
  * Hidden states of training rows where they enter the first block that is trained: no step changes them. What does not fit the
@@ -48,11 +49,12 @@ export const createPrefixCache = (budget: number, folder = tmpdir()): PrefixCach
       return;
     }
     const bytes = new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
-    for (let done = 0; done < bytes.length; ) {
-      const read = readSync(scratch?.fd ?? -1, bytes, done, bytes.length - done, entry.offset + done);
-      if (read === 0) throw new Error(`the scratch file in ${scratch?.place} was cut short`);
-      done += read;
-    }
+    fill(
+      scratch?.fd ?? -1,
+      bytes,
+      entry.offset,
+      () => new Error(`the scratch file in ${scratch?.place} was cut short`),
+    );
   };
   return {
     has: (row) => kept.has(row),

@@ -1,10 +1,9 @@
 import { ZerothError } from "../errors.js";
 import { writers } from "../model/encodings.js";
-import type { Parameter } from "../model/family.js";
+import { moduleOf, type Parameter } from "../model/family.js";
 import { readTensorSync } from "../model/weights.js";
 import { isAdapter, readLora, writeAdapter } from "../peft/adapter.js";
 import { alphaOf, type LoraModule, loraFields, moduleLeaf, peftPath } from "../peft/lora.js";
-import { moduleOf } from "../peft/method.js";
 import type { Format } from "./formats.js";
 
 /** What most modules have. */

@@ -2,12 +2,11 @@ import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { writeError, writeFileAtomic } from "../atomic.js";
-import { ZerothError } from "../errors.js";
-import { oneLine } from "../one-line.js";
 import { cacheFolder } from "./cache-folder.js";
 import { type Encoding, encodings } from "./encodings.js";
 import { turn } from "./kept.js";
-import { elementsOf, readTensorSync, type TensorSource } from "./weights.js";
+import { fill } from "./read.js";
+import { elementsOf, endsInside, readTensorSync, type TensorSource } from "./weights.js";
 
 /*
  * Matrices that stay in 4 or 8 bits: blocks of 32 elements of a row, element = scale·(q − zero) + minimum. The runtime wants the
@@ -227,14 +226,7 @@ const rowsOfFile = (source: TensorSource, columns: number, isNative: boolean): R
     stride: isNative ? blockBytes : 4 * BLOCK,
     read(row) {
       const offset = source.offset + fileRow(row, source) * rowBytes;
-      for (let done = 0; done < rowBytes; ) {
-        const read = readSync(fd, raw, done, rowBytes - done, offset + done);
-        if (read === 0)
-          throw new ZerothError(
-            `${source.file} ends inside ${oneLine(source.name)}. It is cut short: fetch or copy it again.`,
-          );
-        done += read;
-      }
+      fill(fd, raw, offset, () => endsInside(source));
       if (!isNative) decode(raw, floats);
       return view;
     },

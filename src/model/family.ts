@@ -19,6 +19,9 @@ export interface Parameter {
   readonly stored?: "blocks" | "part";
 }
 
+/** A linear layer's module path from its weight's name. */
+export const moduleOf = ({ name }: Pick<Parameter, "name">): string => name.replace(/\.weight$/, "");
+
 /** What a family's graph is built from. `linear` is the hook by which an adapter adds its side path. */
 export interface Parts {
   readonly g: Builder;

@@ -1,6 +1,6 @@
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
-import type { HeadPlan, Parts } from "./family.js";
+import { type HeadPlan, moduleOf, type Parts } from "./family.js";
 import { capped } from "./layers/attention.js";
 
 type HeadParts = Pick<Parts, "g" | "rows" | "project" | "weight" | "adapt">;
@@ -13,7 +13,7 @@ const heads = {
     h: Value,
     { weight, bias, cap }: HeadPlan,
   ): Value {
-    return capped(g, adapt(weight.replace(/\.weight$/, ""), h, project(weight, h, bias)), cap);
+    return capped(g, adapt(moduleOf({ name: weight }), h, project(weight, h, bias)), cap);
   },
   /** log p of the target token of each place, [P]: its logit less the log of the sum over the vocabulary. */
   tokens(parts: HeadParts, h: Value, plan: HeadPlan): Value {

@@ -1,9 +1,10 @@
-import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import { z } from "zod";
 import { writeFileAtomic } from "../atomic.js";
 import { messageOf, ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
 import { type Encoding, encodings, type WritableEncoding } from "./encodings.js";
+import { fill, openToRead } from "./read.js";
 import { elementsOf, type TensorSource } from "./weights.js";
 
 /* The safetensors format: u64 length of a JSON header, the header, then the tensors' bytes. */
@@ -18,11 +19,7 @@ const entrySchema = z.strictObject({ dtype: z.string(), shape: z.array(count), d
 /** Reads exactly `length` bytes at `offset`. */
 const readExactly = (fd: number, offset: number, length: number): Uint8Array => {
   const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const read = readSync(fd, bytes, done, length - done, offset + done);
-    if (read === 0) throw new Error("the file ends too early");
-    done += read;
-  }
+  fill(fd, bytes, offset, () => new Error("the file ends too early"));
   return bytes;
 };
 
@@ -39,14 +36,7 @@ export const readSafetensorsHeader = (
   onOther?: (name: string, dtype: string) => void,
 ): readonly TensorSource[] => {
   const dtypes: readonly Encoding[] = contents[content];
-  let fd: number;
-  let file: string;
-  try {
-    file = realpathSync(path);
-    fd = openSync(file, "r");
-  } catch (error) {
-    throw new ZerothError(`${path} cannot be read: ${messageOf(error)}.`, { cause: error });
-  }
+  const { fd, file } = openToRead(path);
   const bad = (what: string): ZerothError =>
     new ZerothError(
       `${path} is not a valid safetensors file: ${oneLine(what)}.\nIt is damaged or cut short: fetch or copy it again.`,

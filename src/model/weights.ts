@@ -1,8 +1,9 @@
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, openSync } from "node:fs";
 import { messageOf, ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
 import { type Encoding, encodings } from "./encodings.js";
 import { type Kept, turn } from "./kept.js";
+import { fill } from "./read.js";
 
 /** Where a tensor's bytes are and how they become fp32: plain data, so it can be posted to another thread. */
 export interface TensorSource {
@@ -23,6 +24,10 @@ export const elementsOf = (shape: readonly number[]): number => shape.reduce((si
 export const elementsIn = (tensors: readonly { readonly shape: readonly number[] }[]): number =>
   tensors.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
 
+/** What is thrown where a file is shorter than a tensor of it. */
+export const endsInside = ({ file, name }: Pick<TensorSource, "file" | "name">): ZerothError =>
+  new ZerothError(`${file} ends inside ${oneLine(name)}. It is cut short: fetch or copy it again.`);
+
 /** Blocks read at a time: all that is ever beside the result. */
 const CHUNK_BLOCKS = 2 ** 15;
 
@@ -42,12 +47,7 @@ export const readTensorSync = (
     const chunk = new Uint8Array(Math.min(length, CHUNK_BLOCKS * blockBytes));
     for (let done = 0; done < length; ) {
       const bytes = chunk.subarray(0, Math.min(chunk.length, length - done));
-      for (let filled = 0; filled < bytes.length; ) {
-        const read = readSync(fd, bytes, filled, bytes.length - filled, offset + done + filled);
-        if (read === 0)
-          throw new ZerothError(`${file} ends inside ${oneLine(name)}. It is cut short: fetch or copy it again.`);
-        filled += read;
-      }
+      fill(fd, bytes, offset + done, () => endsInside({ file, name }));
       const start = (done / blockBytes) * blockElements;
       decode(bytes, out.subarray(start, start + (bytes.length / blockBytes) * blockElements));
       done += bytes.length;

@@ -1,10 +1,9 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
-import type { Value } from "../graph/ir.js";
-import type { Parameter } from "../model/family.js";
+import { moduleOf, type Parameter } from "../model/family.js";
 import { isClassifier, withClassifier } from "./classifier.js";
 import { type Base, defineMethod, type Saved } from "./define.js";
-import { endsWith, firstLayerOf, linearsOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
+import { apart, endsWith, firstLayerOf, linearsOf, type Method, type Trainable } from "./method.js";
 import { inLayers, layers, modules, pattern, positive, text, toggle, whole } from "./options.js";
 
 /** Absent, as PEFT writes it where a feature is not used. */
@@ -46,14 +45,10 @@ export const loraNames = (module: string): { a: string; b: string } => ({
   b: `base_model.model.${peftPath(module)}.lora_B.weight`,
 });
 
-const isSide = (tensor: string): boolean => /\.lora_[AB]\.weight$/.test(tensor);
+const SIDE = /\.lora_[AB]\.weight$/;
 
 /** The last part of the module that a LoRA tensor belongs to: `q_proj`. */
-export const moduleLeaf = (tensor: string): string =>
-  tensor
-    .replace(/\.lora_[AB]\.weight$/, "")
-    .split(".")
-    .at(-1) ?? tensor;
+export const moduleLeaf = (tensor: string): string => tensor.replace(SIDE, "").split(".").at(-1) ?? tensor;
 
 /** One adapted linear layer: y = W·x + scale·B·(A·x). */
 export interface LoraModule {
@@ -155,13 +150,10 @@ export const loraMethod = (modules: readonly LoraModule[], freezeA = false): Met
       if (adapted === undefined) return base;
       const { inputs, outputs, rank, scale } = adapted;
       const names = loraNames(module);
-      /** Each point's tokens apart, to meet its own matrices. */
-      const apart = (value: Value, width: number): Value =>
-        g.op("Reshape", [value, g.op("Concat", [g.size(POINTS), g.constant([-1, width])], { axis: 0 })]);
       const at = `${module}.lora_A`;
       const down = freezeA
-        ? apart(g.op("Gemm", [x, tensor(names.a)], { transB: 1 }, at), rank)
-        : g.op("FusedMatMul", [apart(x, inputs), tensor(names.a)], { transB: 1 }, at);
+        ? apart(g, g.op("Gemm", [x, tensor(names.a)], { transB: 1 }, at), rank)
+        : g.op("FusedMatMul", [apart(g, x, inputs), tensor(names.a)], { transB: 1 }, at);
       const alpha = { float: scale };
       const up = g.op("FusedMatMul", [down, tensor(names.b)], { transB: 1, alpha }, `${module}.lora_B`);
       return g.op("Add", [base, g.reshape(up, [-1, outputs])], {}, `${module}.adapted`);
@@ -292,7 +284,7 @@ export const lora = defineMethod({
     schema: loraConfig,
     config(base, { rank, alpha, targets, rslora, layers: range, freezeClassifier }, { tensors, frozen = [] }) {
       const { names: adapted, ranks } = ranked(targets ?? base.family.targets);
-      const sides = [...tensors, ...frozen].filter(({ name }) => isSide(name));
+      const sides = [...tensors, ...frozen].filter(({ name }) => SIDE.test(name));
       const names = adapted === "all-linear" ? [...new Set(sides.map(({ name }) => moduleLeaf(name)))] : adapted;
       const { classifier } = base.family;
       return loraFields(base, {

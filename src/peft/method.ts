@@ -38,6 +38,10 @@ export type Placement = "copies" | "in-place";
 /** What graphs call the number of points that are run side by side: tensors in copies are [N, …], and a run's tokens N packs. */
 export const POINTS = "N";
 
+/** Each point's tokens apart, [N·T, width] as [N, T, width], to meet its own tensors. */
+export const apart = (g: Builder, x: Value, width: number): Value =>
+  g.op("Reshape", [x, g.op("Concat", [g.size(POINTS), g.constant([-1, width])], { axis: 0 })]);
+
 /** What merging does to one of the model's own tensors. */
 export interface Merge {
   /** Tensors of the set that it reads, by name. */
@@ -82,9 +86,6 @@ export interface Method {
   /** Matrices that move in a low-rank subspace; `bySide` where the graph has side paths for them. */
   readonly cored?: { readonly subspace: LowRank; readonly matrices: readonly Cored[]; readonly bySide: boolean };
 }
-
-/** A linear layer's module path from its weight's name. */
-export const moduleOf = (parameter: Parameter): string => parameter.name.replace(/\.weight$/, "");
 
 /** PEFT matches a module whose path is the target or ends with ".target". */
 export const endsWith = (module: string, target: string): boolean => module === target || module.endsWith(`.${target}`);

@@ -4,11 +4,11 @@ import { z } from "zod";
 import { ZerothError } from "../errors.js";
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
-import type { Architecture, Parameter } from "../model/family.js";
+import { type Architecture, moduleOf, type Parameter } from "../model/family.js";
 import { elementsOf, readTensorSync } from "../model/weights.js";
 import { type Base, defineMethod } from "./define.js";
 import { readMask, writeMask } from "./mask.js";
-import { firstLayerOf, linearsOf, type Method, moduleOf, POINTS } from "./method.js";
+import { firstLayerOf, linearsOf, type Method, POINTS } from "./method.js";
 import { inLayers, layers, positive, text } from "./options.js";
 
 /** A linear layer, and the elements of its weight that move: ascending, as the file has them. */

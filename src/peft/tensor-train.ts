@@ -2,10 +2,10 @@ import { z } from "zod";
 import { ZerothError } from "../errors.js";
 import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
-import type { Parameter } from "../model/family.js";
+import { moduleOf, type Parameter } from "../model/family.js";
 import { builtHere } from "./built-here.js";
 import { defineMethod } from "./define.js";
-import { endsWith, firstLayerOf, linearsOf, type Method, moduleOf, POINTS, type Trainable } from "./method.js";
+import { apart, endsWith, firstLayerOf, linearsOf, type Method, type Trainable } from "./method.js";
 import { inLayers, LARGEST, layers, modules as moduleNames, text, whole } from "./options.js";
 
 /** Cores of each side of a matrix: [16, 16, 16] for 4,096 inputs, [4, 4, 4] for 64 outputs (AdaZeta's shapes for Llama). */
@@ -115,10 +115,9 @@ const tensorTrainMethod = (
       const adapter = byModule.get(module);
       if (adapter === undefined) return base;
       const { width, down, up } = adapter;
-      const apart = g.op("Concat", [g.size(POINTS), g.constant([-1, width])], { axis: 0 });
       const biased = (x: Value, part: string, size: number) =>
         g.op("Add", [x, g.reshape(tensor(at(module, `${part}.bias`)), [0, 1, size])]);
-      const narrow = biased(times(g, g.op("Reshape", [base, apart]), down, tensor), "down", bottleneck);
+      const narrow = biased(times(g, apart(g, base, width), down, tensor), "down", bottleneck);
       const wide = biased(times(g, g.op("Relu", [narrow]), up, tensor), "up", width);
       return g.op("Add", [base, g.reshape(wide, [-1, width])], {}, `${module}.adapted`);
     },

@@ -2,10 +2,15 @@ import { z } from "zod";
 import { ZerothError } from "../../errors.js";
 import { activation, configOf, decoderFields, headsOf, unusable } from "../../model/families/config.js";
 import { gemma3Config } from "../../model/families/gemma3.js";
-import { type GgufArchitectureName, ggufArchitectures, type HeadCounts } from "../../model/gguf/architectures.js";
+import {
+  type GgufArchitectureName,
+  gemma3Scalar,
+  ggufArchitectures,
+  type HeadCounts,
+} from "../../model/gguf/architectures.js";
 import type { GgufEntry } from "../../model/gguf/write.js";
 import type { Json } from "../../model/json.js";
-import { rotaryOf } from "../../model/layers/rotary.js";
+import { divisorsOf, rotaryOf } from "../../model/layers/rotary.js";
 
 /** What llama.cpp must know of a model beside its tensors. */
 export interface GgufLayout {
@@ -52,11 +57,9 @@ const decoderLayout = (
   const settings = config.rope_parameters ?? config.rope_scaling ?? {};
   const kind = settings.rope_type ?? settings.type ?? "default";
   const rotary = rotaryOf(config, headSize, file, unusable(file, architecture));
-  const theta = settings.rope_theta ?? config.rope_theta ?? 10000;
   if (config.hidden_act !== wanted) throw refusal(file, `its activation is ${config.hidden_act}`);
   if (kind === "longrope") throw refusal(file, "its rotary scaling is longrope");
   if (whole && rotary.elements !== headSize) throw refusal(file, "it turns only a part of each head");
-  const plain = (i: number): number => theta ** ((-2 * i) / rotary.elements);
   return {
     architecture,
     numbers: [
@@ -65,7 +68,7 @@ const decoderLayout = (
       ["attention.key_length", "u32", headSize],
       ["attention.value_length", "u32", headSize],
       ["rope.dimension_count", "u32", rotary.elements],
-      ["rope.freq_base", "f32", theta],
+      ["rope.freq_base", "f32", rotary.theta],
       ...(kind === "linear"
         ? ([
             ["rope.scaling.type", "string", "linear"],
@@ -73,9 +76,7 @@ const decoderLayout = (
           ] satisfies readonly GgufEntry[])
         : []),
     ],
-    ...(kind === "llama3"
-      ? { rotaryFactors: Float32Array.from(rotary.frequencies(0), (frequency, i) => plain(i) / frequency) }
-      : {}),
+    ...(kind === "llama3" ? { rotaryFactors: Float32Array.from(divisorsOf(rotary)) } : {}),
     counts: { heads, keyHeads },
   };
 };
@@ -94,9 +95,8 @@ const periodOf = (windowed: readonly boolean[]): number | undefined =>
 const gemma3: LayoutOf = (raw, file) => {
   const { config, usual, local, windowed } = gemma3Config(raw, file);
   const layout = decoderLayout("gemma3", usual, file, { activation: "gelu_pytorch_tanh" });
-  const { heads, headSize } = headsOf(config, file);
-  // llama.cpp has one scale for the size of 62 blocks, and another one for the rest.
-  const scaledBy = config.num_hidden_layers === 62 ? config.hidden_size / heads : headSize;
+  const { headSize } = headsOf(config, file);
+  const scaledBy = gemma3Scalar(config, headSize);
   const period = periodOf(Array.from({ length: config.num_hidden_layers }, (_, layer) => windowed(layer)));
   for (const [what, is] of [
     ["attn_logit_softcapping is set", config.attn_logit_softcapping != null],
@@ -112,7 +112,7 @@ const gemma3: LayoutOf = (raw, file) => {
       ...layout.numbers,
       ["attention.sliding_window", "u32", config.sliding_window ?? 0],
       ["attention.sliding_window_pattern", "u32", period ?? 1],
-      ["rope.freq_base_swa", "f32", local.rope_parameters?.rope_theta ?? local.rope_theta ?? 10_000],
+      ["rope.freq_base_swa", "f32", rotaryOf(local, headSize, file, unusable(file, "gemma3")).theta],
     ],
   };
 };

@@ -1,7 +1,7 @@
 import { type Builder, graphBuilder } from "../../graph/builder.js";
 import { type Dim, dtypes, type Model, type Value } from "../../graph/ir.js";
 import { keptAfter, remembering } from "../../model/decoding.js";
-import { type BoundFamily, blocks } from "../../model/family.js";
+import { type BoundFamily, blocks, moduleOf } from "../../model/family.js";
 import { headOutput } from "../../model/heads.js";
 import type { Stored } from "./tensors.js";
 
@@ -91,7 +91,7 @@ export const transformersGraph = (family: BoundFamily, stored: ReadonlyMap<strin
   const parameters = new Map(family.parameters.map((parameter) => [parameter.name, parameter]));
   const project = (name: string, x: Value, bias?: string): Value => {
     const transB = parameters.get(name)?.turned === true ? 0 : 1;
-    const product = g.op("Gemm", [x, weight(name)], { transB }, name.replace(/\.weight$/, ""));
+    const product = g.op("Gemm", [x, weight(name)], { transB }, moduleOf({ name }));
     return bias === undefined ? product : g.op("Add", [product, weight(bias)], {}, `${bias}.added`);
   };
   const parts = {

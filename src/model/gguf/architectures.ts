@@ -52,7 +52,7 @@ type Given = Readonly<Record<string, number>>;
 const scalingOf = (file: GgufFacts, theta: number, headSize: number): Json => {
   const factors = file.divisors(ROTARY_FACTORS);
   if (factors !== undefined) {
-    const scaling = llama3Scaling(factors, theta, headSize);
+    const scaling = llama3Scaling(factors, theta, headSize, file.path);
     if (scaling === null)
       throw new ZerothError(
         `${file.path}: ${ROTARY_FACTORS} scales the rotary frequencies in a way that is not Llama 3's: not supported.\nUse the model's Hugging Face folder, whose config.json says how.`,
@@ -124,6 +124,12 @@ const decoder = (
   },
 });
 
+/** What llama.cpp divides Gemma 3's queries by the root of: it knows the one size that has another by its number of blocks. */
+export const gemma3Scalar = (
+  config: Readonly<Record<"hidden_size" | "num_attention_heads" | "num_hidden_layers", number>>,
+  headSize: number,
+): number => (config.num_hidden_layers === 62 ? config.hidden_size / config.num_attention_heads : headSize);
+
 const turned: Kept = { as: "transpose" };
 
 /** By llama.cpp's name: one more is one more row, and its tensors' names in `names.ts`. */
@@ -154,9 +160,8 @@ export const ggufArchitectures = {
     theta: 1_000_000,
     activation: { hidden_activation: "gelu_pytorch_tanh" },
     kept: (name) => (name.endsWith("norm.weight") ? { as: "one more" } : undefined),
-    // llama.cpp knows the size that has another scale by its number of blocks, and so must we.
-    more: ({ head_dim, hidden_size = 0, num_attention_heads = 1, num_hidden_layers }, file) => ({
-      query_pre_attn_scalar: num_hidden_layers === 62 ? hidden_size / num_attention_heads : head_dim,
+    more: ({ head_dim, hidden_size = 0, num_attention_heads = 1, num_hidden_layers = 0 }, file) => ({
+      query_pre_attn_scalar: gemma3Scalar({ hidden_size, num_attention_heads, num_hidden_layers }, head_dim),
       sliding_window: file.number("attention.sliding_window") || null,
       sliding_window_pattern: file.number("attention.sliding_window_pattern") ?? 6,
       rope_local_base_freq: file.number("rope.freq_base_swa") ?? 10_000,

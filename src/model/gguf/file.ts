@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, openSync, readSync, realpathSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import { messageOf, ZerothError } from "../../errors.js";
 import { oneLine } from "../../one-line.js";
 import { type Encoding, encodings } from "../encodings.js";
+import { fill, openToRead } from "../read.js";
 import { elementsOf, type TensorSource } from "../weights.js";
 
 /* GGUF (ggml's gguf.md), versions 2 and 3, little-endian: metadata, then where each tensor lies. */
@@ -45,11 +46,7 @@ const cursor = (fd: number, size: number, bad: Bad) => {
       throw bad(end < size ? "its header is larger than 128 MiB" : `it ends at byte ${size}, inside its header`);
     if (at + length > pageStart + page.byteLength) {
       const bytes = new Uint8Array(Math.min(Math.max(length, PAGE), end - at));
-      for (let done = 0; done < bytes.length; ) {
-        const read = readSync(fd, bytes, done, bytes.length - done, at + done);
-        if (read === 0) throw bad("it ends too early");
-        done += read;
-      }
+      fill(fd, bytes, at, () => bad("it ends too early"));
       page = new DataView(bytes.buffer);
       pageStart = at;
     }
@@ -127,14 +124,7 @@ const placed = (tensors: readonly TensorSource[], size: number, bad: Bad): reado
  * @throws ZerothError when the file is no GGUF, is cut short, or claims impossible lengths
  */
 export const readGguf = (path: string): { metadata: GgufMetadata; tensors: readonly TensorSource[] } => {
-  let fd: number;
-  let file: string;
-  try {
-    file = realpathSync(path);
-    fd = openSync(file, "r");
-  } catch (error) {
-    throw new ZerothError(`${path} cannot be read: ${messageOf(error)}.`, { cause: error });
-  }
+  const { fd, file } = openToRead(path);
   const bad: Bad = (what) =>
     new ZerothError(
       `${path} is not a valid GGUF file: ${oneLine(what)}.\nIt is damaged or cut short: fetch or copy it again.`,

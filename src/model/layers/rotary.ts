@@ -29,23 +29,24 @@ export interface Rotary {
   /** Elements of a head that turn; those behind them stay. */
   readonly elements: number;
   frequencies(rowLength: number): Float64Array;
+  readonly theta: number;
   readonly factor: number;
 }
+
+type Scaled = Omit<Rotary, "elements" | "theta">;
 
 /** A kind of scaling: the settings that it needs, and what it makes of the plain frequencies. */
 const scaling =
   <S extends z.ZodType>(
     settings: S,
-    scale: (settings: z.infer<S>, plain: Float64Array, fields: RotaryFields) => Omit<Rotary, "elements">,
+    scale: (settings: z.infer<S>, plain: Float64Array, fields: RotaryFields) => Scaled,
   ) =>
   (raw: unknown, plain: Float64Array, fields: RotaryFields) =>
     scale(settings.parse(raw), plain, fields);
 
-const fixed = (frequencies: Float64Array): Omit<Rotary, "elements"> => ({ frequencies: () => frequencies, factor: 1 });
+const fixed = (frequencies: Float64Array): Scaled => ({ frequencies: () => frequencies, factor: 1 });
 
-const scalings: Readonly<
-  Record<string, (raw: unknown, plain: Float64Array, fields: RotaryFields) => Omit<Rotary, "elements">>
-> = {
+const scalings: Readonly<Record<string, (raw: unknown, plain: Float64Array, fields: RotaryFields) => Scaled>> = {
   default: (_, plain) => fixed(plain),
   linear: scaling(z.looseObject({ factor: positive }), ({ factor }, plain) =>
     fixed(plain.map((frequency) => frequency / factor)),
@@ -103,6 +104,10 @@ const scalings: Readonly<
   ),
 };
 
+/** Frequencies without any scaling. */
+const plainOf = ({ elements, theta }: Pick<Rotary, "elements" | "theta">): Float64Array =>
+  Float64Array.from({ length: elements / 2 }, (_, i) => theta ** ((-2 * i) / elements));
+
 /**
  * @param unusable the error for settings that cannot be used, with the name that they are under
  * @throws ZerothError for a kind of scaling that is not known
@@ -125,12 +130,17 @@ export const rotaryOf = (
   const part = settings.partial_rotary_factor ?? fields.partial_rotary_factor ?? 1;
   const elements = 2 * Math.floor((headSize * part) / 2);
   const theta = settings.rope_theta ?? fields.rope_theta ?? 10000;
-  const plain = Float64Array.from({ length: elements / 2 }, (_, i) => theta ** ((-2 * i) / elements));
   try {
-    return { elements, ...scale(settings, plain, fields) };
+    return { elements, theta, ...scale(settings, plainOf({ elements, theta }), fields) };
   } catch (error) {
     throw error instanceof z.ZodError ? unusable(error, [name]) : error;
   }
+};
+
+/** What the plain frequencies are divided by on short rows, a number for each pair of elements. */
+export const divisorsOf = (rotary: Rotary): Float64Array => {
+  const scaled = rotary.frequencies(0);
+  return plainOf(rotary).map((frequency, i) => frequency / (scaled[i] ?? 1));
 };
 
 /** Cosines and sines of each token's angles, from its position on its own path: [T, elements/2] each. */
