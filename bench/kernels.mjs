@@ -10,6 +10,7 @@ import { machine, median } from "./setup.mjs";
 const { values } = parseArgs({ options: { elements: { type: "string", default: "134" }, json: { type: "boolean" } } });
 const elements = Number(values.elements) * 1e6;
 const TENSORS = 268;
+const COLUMNS = 500;
 const REPEATS = 7;
 
 const weight = sub(mul(input("weight"), scalar("decay")), mul(scalar("rate"), input("g")));
@@ -31,7 +32,7 @@ const timed = (work) => {
 };
 
 /** The noise alone, into memory that stays in a near cache. */
-const noise = (distribution) => {
+const drawing = (distribution) => {
   const memory = new WebAssembly.Memory({ initial: 4 });
   const wasm = new WebAssembly.Module(Buffer.from(noiseWasm, "base64"));
   const draw = new WebAssembly.Instance(wasm, { env: { memory } }).exports[distribution];
@@ -46,11 +47,15 @@ const results = [];
 const slabs = allocate(Array(TENSORS).fill([elements / TENSORS]), 2).map(([slab]) => slab);
 for (const slab of slabs) floatsOf(slab).fill(0.02);
 for (const distribution of ["gaussian", "rademacher"]) {
-  results.push({ distribution, walk: "noise alone", threads: 1, nanoseconds: noise(distribution) });
+  results.push({ distribution, walk: "noise alone", threads: 1, nanoseconds: drawing(distribution) });
   for (const threads of [1, 2]) {
-    const pool = createKernelPool(threads, { distribution, direction: input("z"), apply: { weight }, states: [] });
+    const noise = { distribution };
+    const pool = createKernelPool(threads, { noise, direction: input("z"), apply: { weight }, states: [] });
     for (const [walk, ops] of Object.entries(walks)) {
-      const jobs = slabs.map((slab, i) => ({ tensor: tensorId(`tensor.${i}`), weight: slab, states: [], ops }));
+      const jobs = slabs.map((slab, i) => {
+        const tensor = { id: tensorId(`tensor.${i}`), weight: slab, columns: COLUMNS, states: [], layouts: [] };
+        return { tensor, ops };
+      });
       results.push({ distribution, walk, threads, nanoseconds: timed(() => pool.walk(jobs)) });
     }
     await pool.close();

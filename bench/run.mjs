@@ -50,12 +50,21 @@ const verdict = (row, found) =>
 
 if (!values.json)
   console.log(`${machine()}\nSmolLM2-135M-Instruct fp32, SST-2, ${ROWS} rows a step, ${THREADS} threads`);
+/** One row that fails does not take the others with it. */
+const measured = async ({ measure }) => {
+  try {
+    return await measure();
+  } catch (error) {
+    process.exitCode = 1;
+    return skip(`failed: ${error.message.split("\n").at(0)}`);
+  }
+};
 const found = new Map();
 for (const [title, rows] of Object.entries(sections)) {
   const wanted = rows.filter(({ figure }) => names.includes(figure));
   if (wanted.length > 0 && !values.json) console.log(`\n${title}`);
   for (const row of wanted) {
-    const result = why === undefined ? await row.measure() : skip(why);
+    const result = why === undefined ? await measured(row) : skip(why);
     found.set(row.figure, result);
     if (values.json) console.log(JSON.stringify(record(row, result)));
     else {

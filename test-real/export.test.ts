@@ -12,7 +12,7 @@ import {
   mezo,
   predict,
 } from "../src/index.js";
-import { logitsOf, logSum, type Written, writtenBy } from "./logits.js";
+import { logitsOf, logSum, type Written, writtenBy } from "../test/logits.js";
 import { adapted, decoders, distance, fixture, type Reference, referenceOf } from "./reference.js";
 import { missing, scratchFolder, shared, smollm2 } from "./shared.js";
 import { shows } from "./support.js";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { load, merge } from "../src/index.js";
-import { logitsOf } from "./logits.js";
+import { logitsOf } from "../test/logits.js";
 import { adapted, decoders, distance, fixture, referenceOf } from "./reference.js";
 import { missing, scratchFolder } from "./shared.js";
 import { shows } from "./support.js";

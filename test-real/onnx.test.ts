@@ -8,7 +8,7 @@ import { trainerOf } from "../src/api/prepare.js";
 import { resolveSettings } from "../src/api/settings.js";
 import { packs } from "../src/batch/pack.js";
 import { runOf } from "../src/engine/feeds.js";
-import { logitsOf } from "./logits.js";
+import { logitsOf } from "../test/logits.js";
 import { missing, scratchFolder, shared } from "./shared.js";
 
 /* Models in the layout of ONNX Runtime GenAI, against the runtime on their own graphs. */

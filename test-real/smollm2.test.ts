@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { evaluate, finetune, full, load, lora, type Model, mezo, type StepEvent } from "../src/index.js";
-import { logitsOf, nll } from "./logits.js";
+import { logitsOf, nll } from "../test/logits.js";
 import { missing, scratchFolder, shared, smollm2, smollm2Gguf, writeHubFolder } from "./shared.js";
 import { shows } from "./support.js";
 

@@ -9,7 +9,7 @@ import {
   type PreTrainedTokenizer,
   Tensor,
 } from "@huggingface/transformers";
-import type { Written } from "./logits.js";
+import type { Written } from "../test/logits.js";
 
 export interface Opened {
   readonly model: PreTrainedModel;

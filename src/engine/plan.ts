@@ -6,6 +6,7 @@ import { BLOCK, type BlockMatrix, type Place } from "../model/blocks.js";
 import { remembering } from "../model/decoding.js";
 import { type BoundFamily, blocks, moduleOf, type Parameter, type Parts } from "../model/family.js";
 import { type Head, headOutput } from "../model/heads.js";
+import { biased } from "../model/layers/bias.js";
 import type { TensorSource } from "../model/weights.js";
 import { POINTS } from "../peft/method.js";
 import type { Resident } from "./protocol.js";
@@ -160,9 +161,16 @@ export const buildForward = (
     const least = part(`${name}.minima`, file, "float32", [outputs, count], minima);
     return g.op("Gemm", [blockSums(x, inputs), least, scaled], { transB: 1 }, module);
   };
+  const shift: Parts["shift"] = (name, taken) => {
+    const { shift: add } = method;
+    return add === undefined || !own.has(name) ? undefined : (x) => add(g, x, trainable(name), taken);
+  };
   const project = (name: string, x: Value, bias?: string): Value => {
     const unbiased = product(name, x);
-    return bias === undefined ? unbiased : g.op("Add", [unbiased, weight(bias)], {}, `${bias}.added`);
+    if (bias === undefined) return unbiased;
+    return biased({ g, weight, shift }, bias, ([added]) =>
+      added === undefined ? unbiased : g.op("Add", [unbiased, added], {}, `${bias}.added`),
+    );
   };
   const adapt = (module: string, x: Value, output: Value): Value =>
     method.attach?.(g, module, x, output, trainable) ?? output;
@@ -175,7 +183,7 @@ export const buildForward = (
   const { embed, attend } = method;
   const seen: Value[] = [];
   const parts: Parts = {
-    ...{ g, weight, rows, project, linear, adapt },
+    ...{ g, weight, rows, project, shift, linear, adapt },
     ...("decoding" in extent ? { remember: remembering(g) } : {}),
     ...(embed === undefined ? {} : { virtual: (embedded) => embed(g, embedded, trainable) }),
     attend(layer, { k, v }) {

@@ -19,8 +19,9 @@ export const residentsOf = ({ weights, method, trained, seed, adapter }: Trained
   const own = new Map([...trainables, ...(method.frozen ?? []).map((tensor) => [tensor.name, tensor] as const)]);
   /** Tensors that move by what is added to copies of them. */
   const cored = new Set(method.cored?.bySide === false ? method.cored.matrices.map(({ base }) => base) : []);
-  // Side paths know how to meet each point's tokens; the model's own layers have one weight for all.
-  const several = method.placement === "copies" && (method.attach ?? method.embed ?? method.attend) !== undefined;
+  // Hooks know how to meet each point's tokens; the model's own layers have one weight for all.
+  const { attach, embed, attend, shift } = method;
+  const several = method.placement === "copies" && (attach ?? embed ?? attend ?? shift) !== undefined;
   const sourceOf = (name: string): TensorSource => {
     const source = adapter?.get(name) ?? weights.get(name);
     if (source === undefined) throw new Error(`no weights for ${name}`);

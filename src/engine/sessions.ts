@@ -19,6 +19,8 @@ const open = (graph: Uint8Array, { folder, threads, device }: EnginePlan): Promi
         model_external_initializers_file_folder_path: folder,
         // What the runtime fuses of DequantizeLinear and MatMul would else round activations to 8 bits.
         qdq_matmulnbits_accuracy_level: "1",
+        // Its threads would else wait busily for tens of milliseconds after a run, on the cores that the kernels and other sessions need then.
+        force_spinning_stop: "1",
       },
     },
   }).catch((error: unknown) => {

@@ -314,7 +314,7 @@ const decodeGraph = (content: Uint8Array): Graph => {
 };
 
 /** The graphs inside a node's attributes: branches, and bodies of loops. */
-export const subgraphsOf = ({ attributes }: Node): readonly Graph[] =>
+export const subgraphsOf = ({ attributes }: Pick<Node, "attributes">): readonly Graph[] =>
   Object.values(attributes).flatMap((value) => {
     if (typeof value !== "object" || !("raw" in value)) return [];
     const graphs: Graph[] = [];

@@ -2,6 +2,7 @@ import { readdirSync, statSync } from "node:fs";
 import { dirname, join, posix } from "node:path";
 import { ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
+import { shardsOf } from "./gguf/shards.js";
 import { isJson, type Json, readJson } from "./json.js";
 
 /* Which file of a folder is its model, by the same rule on this machine and on the hub. No weights are read here. */
@@ -20,8 +21,11 @@ export interface Contents {
 const CONFIG = "config.json";
 /** ONNX Runtime GenAI's configuration. */
 export const GENAI = "genai_config.json";
-/** Where transformers.js and Optimum put the graph in fp32. */
-const PLAIN = ["onnx/model.onnx", "model.onnx"];
+/** Where transformers.js and Optimum put the graph in fp32, now and before. */
+const PLAIN = ["model", "decoder_model_merged", "decoder_model"].flatMap((name) => [
+  `onnx/${name}.onnx`,
+  `${name}.onnx`,
+]);
 /** Graphs of language models; encoders of images and other pieces go by other names. */
 const GRAPH = /^(?:onnx\/)?(?:model|decoder(?:_with_past)?_model)(?:_\w+)?\.onnx$/;
 /** Only beside a folder's configuration: those in folders below belong to something else. */
@@ -76,17 +80,18 @@ const chooseGraph = async (contents: Contents): Promise<string | undefined> => {
 };
 
 /**
- * The file that is a folder's model: a GGUF or an ONNX graph. None where the folder has safetensors, or nothing of these.
+ * The file that is a folder's model: a GGUF (the first, where it is split over several) or an ONNX graph. None where the folder has safetensors, or nothing of these.
  *
  * @throws ZerothError that lists them where there are several
  */
 export const chooseFile = async (contents: Contents): Promise<string | undefined> => {
   const { paths } = contents;
   if (paths.some((path) => SAFETENSORS.test(path))) return undefined;
-  const [gguf, ...more] = paths.filter((path) => path.endsWith(".gguf")).sort();
+  const ggufs = paths.filter((path) => path.endsWith(".gguf")).map((path) => shardsOf(path)[0] ?? path);
+  const [gguf, ...more] = [...new Set(ggufs)].sort();
   if (gguf === undefined) return chooseGraph(contents);
   if (more.length === 0) return gguf;
-  throw several(contents, `${more.length + 1} GGUF files`, [gguf, ...more]);
+  throw several(contents, `${more.length + 1} GGUF models`, [gguf, ...more]);
 };
 
 const namesIn = (folder: string): readonly string[] =>

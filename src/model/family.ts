@@ -38,6 +38,8 @@ export interface Parts {
   readonly remember?: Remember;
   /** How many rows of equal length the tokens are of, int64 [1], in such a graph; absent where it goes on with one. */
   readonly batch?: Value;
+  /** What adds a bias [N] to what its layer gives without it, [T, N], where each point has one of its own; of elements `taken` alone. */
+  shift?(bias: string, taken?: Value): ((x: Value) => Value) | undefined;
   /** Puts virtual tokens among the embeddings of a sequence's tokens [T, width]. */
   virtual?(embedded: Value): Value;
   /**

@@ -2,8 +2,9 @@ import type { Builder } from "../graph/builder.js";
 import type { Value } from "../graph/ir.js";
 import { type HeadPlan, moduleOf, type Parts } from "./family.js";
 import { capped } from "./layers/attention.js";
+import { biased } from "./layers/bias.js";
 
-type HeadParts = Pick<Parts, "g" | "rows" | "project" | "weight" | "adapt">;
+type HeadParts = Pick<Parts, "g" | "weight" | "rows" | "project" | "shift" | "adapt">;
 
 /** What is computed from the hidden states h [P, hidden] and the head's matrix [V, hidden]. */
 const heads = {
@@ -26,12 +27,13 @@ const heads = {
   },
   /** The logits of a few tokens alone: [P, C]. Enough for options of one token each, whose normaliser cancels. */
   columns(parts: HeadParts, h: Value, plan: HeadPlan): Value {
-    const { g, rows, weight } = parts;
+    const { g, rows } = parts;
     const { weight: matrix, bias, cap, few = false } = plan;
     const columns = g.input("columns", "int32", ["C"]);
     if (few) return g.op("Gather", [heads.logits(parts, h, plan), columns], { axis: 1 }, "columns_of");
-    const biases = bias === undefined ? [] : [g.op("Gather", [weight(bias), columns])];
-    return capped(g, g.op("Gemm", [h, rows(matrix, columns), ...biases], { transB: 1 }, "logits"), cap);
+    const layer = (biases: readonly Value[] = []) =>
+      g.op("Gemm", [h, rows(matrix, columns), ...biases], { transB: 1 }, "logits");
+    return capped(g, bias === undefined ? layer() : biased(parts, bias, layer, columns), cap);
   },
 } satisfies Readonly<Record<string, (parts: HeadParts, h: Value, plan: HeadPlan) => Value>>;
 

@@ -2,6 +2,7 @@ import { posix } from "node:path";
 import { ZerothError } from "../errors.js";
 import { oneLine } from "../one-line.js";
 import { type Contents, GENAI, rootOf } from "./choose.js";
+import { shardsOf } from "./gguf/shards.js";
 
 /* Which files of a repository on the hub a model needs. */
 
@@ -57,7 +58,10 @@ const graphFiles = ({ paths, spell }: Contents, graph: string): readonly string[
 export const filesOf = (contents: Contents, file: string | undefined): readonly string[] => {
   if (file === undefined) return safetensorsFiles(contents);
   // A GGUF has its configuration and its tokenizer in itself.
-  return file.endsWith(".gguf") ? [file] : graphFiles(contents, file);
+  if (!file.endsWith(".gguf")) return graphFiles(contents, file);
+  const shards = shardsOf(file);
+  for (const shard of shards) checkNamed(contents, shard);
+  return shards;
 };
 
 /** @throws ZerothError for a file that the repository does not hold */

@@ -1,19 +1,33 @@
 import { z } from "zod";
 import { ZerothError } from "../errors.js";
+import type { Builder } from "../graph/builder.js";
+import type { Value } from "../graph/ir.js";
 import type { Parameter } from "../model/family.js";
+import type { RunnableModel } from "../model/onnx/imported.js";
 import { defineMethod } from "./define.js";
 import { ownTensors } from "./full.js";
-import { firstLayerOf, type Method } from "./method.js";
+import { firstLayerOf, type Method, POINTS } from "./method.js";
 import { inLayers, layers } from "./options.js";
 
 const isBias = ({ name }: { readonly name: string }): boolean => name.endsWith(".bias");
 
+/** To each point's tokens its own bias. */
+const shift = (g: Builder, x: Value, bias: Value, taken?: Value): Value => {
+  const own = taken === undefined ? bias : g.op("Gather", [bias, taken], { axis: 1 });
+  const width = g.op("Shape", [x], { start: 1 });
+  const one = (length: number): Value => g.op("Concat", [g.size(POINTS), g.constant([length]), width], { axis: 0 });
+  const sum = g.op("Add", [g.op("Reshape", [x, one(-1)]), g.op("Reshape", [own, one(1)])]);
+  return g.op("Reshape", [sum, g.op("Shape", [x])]);
+};
+
 /** The model's biases in copies, since they are small; an adapter holds them as they became, by the model's own names. */
-const biasMethod = (biases: readonly Parameter[]): Method => ({
+const biasMethod = (family: RunnableModel, biases: readonly Parameter[]): Method => ({
   kind: "bias",
   placement: "copies",
   firstLayer: firstLayerOf(biases),
   tensors: ownTensors(biases),
+  // In a graph that came with its model a bias is the same for all.
+  ...("imported" in family ? {} : { shift }),
   merge: new Map(
     biases.map(({ name }) => [name, { from: [name], into: (bias, tuned) => bias.set(tuned ?? new Float32Array()) }]),
   ),
@@ -26,7 +40,7 @@ export const bias = defineMethod({
   tuning: { of: "full", learningRate: 100 },
   bind({ family, files }, { layers: range }) {
     const biases = inLayers(family, range).filter(isBias);
-    if (biases.length > 0) return biasMethod(biases);
+    if (biases.length > 0) return biasMethod(family, biases);
     throw new ZerothError(`--method bias: ${files.origin.spec} has no biases${range === null ? "" : " there"}.`, {
       kind: "usage",
     });
@@ -36,6 +50,9 @@ export const bias = defineMethod({
     schema: z.looseObject({}),
     config: () => ({}),
     read: ({ family }, { tensors }) =>
-      biasMethod(family.parameters.filter((parameter) => isBias(parameter) && tensors.has(parameter.name))),
+      biasMethod(
+        family,
+        family.parameters.filter((parameter) => isBias(parameter) && tensors.has(parameter.name)),
+      ),
   },
 });

@@ -71,6 +71,8 @@ export interface Method {
   readonly embed?: (g: Builder, embedded: Value, tensor: (name: string) => Value) => Value;
   /** Keys and values of a block that every token sees before its own row's, [N, P, keyHeads·headSize] each. */
   readonly attend?: (g: Builder, layer: number, tensor: (name: string) => Value) => KeysValues;
+  /** Adds a bias of the model that is trained, [N, outputs], to what its layer gives without it, [N·T, outputs]; `taken`: of these elements alone. */
+  readonly shift?: (g: Builder, x: Value, bias: Value, taken?: Value) => Value;
   /** The model's architecture as rows meet it with this set: their positions, and what of the context is left to them. */
   readonly family?: (family: BoundFamily) => BoundFamily;
   /** Tokens whose keys and values, run through the model as a row, are what the set starts as: a matrix [tokens, layers·2·keyHeads·headSize] of this name. */

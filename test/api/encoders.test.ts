@@ -2,7 +2,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { full, lora, optimizer } from "../../src/api/choices.js";
+import { method as choose, full, lora, optimizer } from "../../src/api/choices.js";
 import { doctor } from "../../src/api/doctor.js";
 import { evaluate } from "../../src/api/evaluate.js";
 import { finetune } from "../../src/api/finetune.js";
@@ -171,6 +171,31 @@ describe("what makes no run is refused before there is one", () => {
     expect(message).toMatch(/the tokenizer gives token \d+, and the model knows 15/);
   });
 });
+
+test.each(["bert", "roberta"] as const)(
+  "biases of %s's masks, its head's too: sides at once are sides in turn",
+  async (kind) => {
+    const model = await open(kind);
+    const losses = async (runTokens: number): Promise<number[]> => {
+      const steps: number[] = [];
+      const run = {
+        ...common,
+        data: sentences,
+        task: "sst2",
+        steps: 4,
+        method: choose("bias"),
+        out: fresh(),
+        runTokens,
+      };
+      for await (const event of finetune(model, run)) if (event.type === "step") steps.push(event.loss);
+      return steps;
+    };
+    const [together, apart] = [await losses(4096), await losses(0)];
+    expect(together).toHaveLength(4);
+    for (const [i, loss] of together.entries()) expect(Math.abs(loss - apart[i]!)).toBeLessThan(1e-4);
+    expect(new Set(together.map((loss) => loss.toFixed(3))).size).toBeGreaterThan(1);
+  },
+);
 
 test("the last block alone of a masked model: as with all blocks computed each time", async () => {
   const model = await open("bert");

@@ -70,55 +70,58 @@ const furthest = (a: readonly number[], b: readonly number[]): number => {
   return Math.max(...a.map((value, i) => Math.abs(value - (b[i] ?? Number.NaN))));
 };
 
-describe.each<ExportOptions>([{ external: true }, { style: "genai" }, { style: "genai", packed: true }])(
-  "an export %j",
-  (options) => {
-    let model: Model;
-    beforeAll(async () => {
-      model = await exported(options);
-    }, LONG);
+describe.each<ExportOptions>([
+  { external: true },
+  { merged: true },
+  { merged: true, external: true },
+  { style: "genai" },
+  { style: "genai", packed: true },
+])("an export %j", (options) => {
+  let model: Model;
+  beforeAll(async () => {
+    model = await exported(options);
+  }, LONG);
 
-    test(
-      "gives the native model's logits, rows padded on the right",
-      async () => {
-        expect(furthest(await outputsOf(model, short), await outputsOf(native, short))).toBeLessThan(1e-4);
-        expect(furthest(await outputsOf(model, long), await outputsOf(native, long))).toBeLessThan(1e-4);
-      },
-      LONG,
-    );
+  test(
+    "gives the native model's logits, rows padded on the right",
+    async () => {
+      expect(furthest(await outputsOf(model, short), await outputsOf(native, short))).toBeLessThan(1e-4);
+      expect(furthest(await outputsOf(model, long), await outputsOf(native, long))).toBeLessThan(1e-4);
+    },
+    LONG,
+  );
 
-    test(
-      "gives the native model's projected gradients, and those of many points at once are those one by one",
-      async () => {
-        const slopesOf = async (of: Model) => {
-          const settings = resolveSettings({ method: "lora", optimizer: "mezo", targets: "all-linear", seed: 3 }, 1);
-          const trainer = trainerOf(of, settings, 8);
-          const engine = await openEngine(of, {
-            ...{ method: trainer.method, training: trainer, seed: 3n },
-            runTokens: 512,
-          });
-          try {
-            const losses = lossesOf(engine, batchOf(of.family, objectives.classification, long));
-            const points = [0, 1].flatMap((query): Point[] =>
-              [0.02, -0.02].map((scale) => [{ key: { seed: 3n, stream: "noise", step: 0, query }, scale }]),
-            );
-            const together = await losses(points);
-            const apart: number[] = [];
-            for (const point of points) apart.push(...(await losses([point])));
-            return { together, apart, slopes: [0, 2].map((i) => ((together[i] ?? 0) - (together[i + 1] ?? 0)) / 0.04) };
-          } finally {
-            await engine.close();
-          }
-        };
-        const [ours, theirs] = [await slopesOf(native), await slopesOf(model)];
-        expect(furthest(theirs.together, theirs.apart)).toBeLessThan(1e-5);
-        expect(furthest(theirs.slopes, ours.slopes)).toBeLessThan(1e-3);
-        expect(Math.min(...ours.slopes.map(Math.abs))).toBeGreaterThan(1e-2);
-      },
-      LONG,
-    );
-  },
-);
+  test(
+    "gives the native model's projected gradients, and those of many points at once are those one by one",
+    async () => {
+      const slopesOf = async (of: Model) => {
+        const settings = resolveSettings({ method: "lora", optimizer: "mezo", targets: "all-linear", seed: 3 }, 1);
+        const trainer = trainerOf(of, settings, 8);
+        const engine = await openEngine(of, {
+          ...{ method: trainer.method, training: trainer, seed: 3n },
+          runTokens: 512,
+        });
+        try {
+          const losses = lossesOf(engine, batchOf(of.family, objectives.classification, long));
+          const points = [0, 1].flatMap((query): Point[] =>
+            [0.02, -0.02].map((scale) => [{ key: { seed: 3n, stream: "noise", step: 0, query }, scale }]),
+          );
+          const together = await losses(points);
+          const apart: number[] = [];
+          for (const point of points) apart.push(...(await losses([point])));
+          return { together, apart, slopes: [0, 2].map((i) => ((together[i] ?? 0) - (together[i + 1] ?? 0)) / 0.04) };
+        } finally {
+          await engine.close();
+        }
+      };
+      const [ours, theirs] = [await slopesOf(native), await slopesOf(model)];
+      expect(furthest(theirs.together, theirs.apart)).toBeLessThan(1e-5);
+      expect(furthest(theirs.slopes, ours.slopes)).toBeLessThan(1e-3);
+      expect(Math.min(...ours.slopes.map(Math.abs))).toBeGreaterThan(1e-2);
+    },
+    LONG,
+  );
+});
 
 const task = {
   data: fileURLToPath(new URL("../../assets/quickstart", import.meta.url)),

@@ -10,7 +10,7 @@ import { readGguf } from "../../src/model/gguf/file.js";
 import type { TensorSource } from "../../src/model/weights.js";
 import { readTensorSync } from "../../src/model/weights.js";
 import { loraNames } from "../../src/peft/lora.js";
-import { logitsOf } from "../../test-real/logits.js";
+import { logitsOf } from "../logits.js";
 import { weightsOf } from "../model/families/tiny.js";
 import { floats, ggufBytes, integers, modelEntries, modelTensors, permuteRows, strings } from "../model/gguf-file.js";
 import { temporaryFolder, WORDS, writeJson } from "../model/tiny.js";

@@ -189,7 +189,7 @@ describe("a model folder", () => {
     await mkdir(ggufs);
     await writeJson(join(ggufs, "a.gguf"), 0);
     await writeJson(join(ggufs, "b.gguf"), 0);
-    expect(await refusal(ggufs)).toContain("2 GGUF files");
+    expect(await refusal(ggufs)).toContain("2 GGUF models");
   });
 });
 

@@ -29,6 +29,7 @@ const f32 = (value: number): Buffer => {
 const text = (value: string): Buffer => Buffer.concat([u64(Buffer.byteLength(value)), Buffer.from(value)]);
 
 const scalar = (type: number, value: unknown): Buffer => {
+  if (type === 2) return u32(Number(value)).subarray(0, 2);
   if (type === 4) return u32(Number(value));
   if (type === 5) return u32(Number(value) >>> 0);
   if (type === 6) return f32(Number(value));
@@ -126,6 +127,24 @@ export const modelTensors = (): readonly TensorEntry[] =>
 
 export const tinyGguf = (extra: readonly Entry[] = [], more: readonly TensorEntry[] = []): Buffer =>
   ggufBytes([...modelEntries, ...tokenizerEntries, ...extra], [...modelTensors(), ...more]);
+
+/** The same in three files, as llama.cpp's gguf-split leaves them: the first without tensors, the second with all but one of them. */
+export const tinyShards = (): ReadonlyMap<string, Buffer> => {
+  const tensors = modelTensors();
+  const parts = [[], tensors.slice(0, -1), tensors.slice(-1)];
+  const split = (i: number): readonly Entry[] => [
+    ["split.no", 2, i],
+    ["split.count", 2, parts.length],
+    ["split.tensors.count", 5, tensors.length],
+  ];
+  const whole = [...modelEntries, ...tokenizerEntries];
+  return new Map(
+    parts.map((part, i) => [
+      `tiny-0000${i + 1}-of-00003.gguf`,
+      ggufBytes([...(i === 0 ? whole : []), ...split(i)], part),
+    ]),
+  );
+};
 
 export const f32Tensor = (name: string, values: readonly number[]): TensorEntry => ({
   name,

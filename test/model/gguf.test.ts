@@ -1,8 +1,8 @@
-import { writeFile } from "node:fs/promises";
+import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ZerothError } from "../../src/errors.js";
-import { type OpenModel, openModel } from "../../src/model/open.js";
+import { fingerprint, type OpenModel, openModel } from "../../src/model/open.js";
 import { readTensorSync } from "../../src/model/weights.js";
 import {
   f32Tensor,
@@ -13,6 +13,7 @@ import {
   modelTensors,
   strings,
   tinyGguf,
+  tinyShards,
   tokenizerEntries,
 } from "./gguf-file.js";
 import { config, shapes, temporaryFolder, valuesOf, WORDS, writeTinyModel } from "./tiny.js";
@@ -274,5 +275,53 @@ describe("a GGUF's tokenizer", () => {
     const { tokenizer } = await openModel(folder);
     expect(tokenizer.encode("hello hello</s>", { special: true })).toEqual([0, 10, 11, 1]);
     expect(WORDS).toHaveLength(12);
+  });
+});
+
+describe("a model split over several GGUF files", () => {
+  const place = async (): Promise<string> => {
+    const folder = await temporaryFolder();
+    for (const [name, bytes] of tinyShards()) await writeFile(join(folder, name), bytes);
+    return folder;
+  };
+  const refused = async (path: string): Promise<string> => {
+    const thrown: unknown = await openModel(path).catch((error: unknown) => error);
+    expect(thrown).toBeInstanceOf(ZerothError);
+    return thrown instanceof Error ? thrown.message : "";
+  };
+
+  it("is that of one, by its folder or any of them", async () => {
+    const folder = await place();
+    const fingerprints = new Set<string>();
+    for (const path of [folder, ...[...tinyShards().keys()].map((name) => join(folder, name))]) {
+      const model = await openModel(path);
+      expect(new Set(model.weights.keys())).toEqual(new Set(Object.keys(shapes)));
+      for (const [name, source] of model.weights) expect(readTensorSync(source)).toEqual(valuesOf(name));
+      expect(model.config).toEqual((await open(tinyGguf())).config);
+      expect(model.files).toHaveLength(2);
+      fingerprints.add(fingerprint(model));
+    }
+    expect(fingerprints.size).toBe(1);
+  });
+
+  it("refuses parts that are missing, renamed, mixed up or of another model, and names them", async () => {
+    const [first = "", second = "", third = ""] = tinyShards().keys();
+    const folder = await place();
+    await rename(join(folder, second), join(folder, "alone.gguf"));
+    expect(await refused(join(folder, first))).toMatch(/tiny-00002-of-00003\.gguf is missing: .* 3 files/);
+    expect(await refused(join(folder, "alone.gguf"))).toMatch(/alone\.gguf says that it is part 2 of 3/);
+    await writeFile(join(folder, second), tinyShards().get(third) ?? "");
+    expect(await refused(join(folder, first))).toMatch(/tiny-00002-of-00003\.gguf says that it is part 3 of 3/);
+    const others = ggufBytes(
+      [
+        ["split.no", 2, 1],
+        ["split.count", 2, 3],
+      ],
+      modelTensors().slice(-1),
+    );
+    await writeFile(join(folder, second), others);
+    expect(await refused(join(folder, first))).toMatch(/3 files hold 1 tensors under 2 names, and the first says/);
+    await writeFile(join(folder, second), Buffer.from("GGUF"));
+    expect(await refused(join(folder, first))).toMatch(/tiny-00002-of-00003\.gguf is not a valid GGUF file/);
   });
 });

@@ -8,7 +8,7 @@ import { isHubId } from "../../src/model/hub.js";
 import { filesOf } from "../../src/model/hub-files.js";
 import { openModel } from "../../src/model/open.js";
 import { readTensorSync } from "../../src/model/weights.js";
-import { tinyGguf } from "./gguf-file.js";
+import { tinyGguf, tinyShards } from "./gguf-file.js";
 import { writeExport, writeNative } from "./onnx/export.js";
 import { shapes, temporaryFolder, valuesOf, writeShards, writeTinyModel } from "./tiny.js";
 
@@ -458,11 +458,32 @@ describe("a GGUF file on the hub", () => {
   it("of several is named, and fetched alone", async () => {
     const hub = await serve();
     for (const name of ["tiny.Q4_0.gguf", "f32/tiny.gguf"]) hub.files.set(name, tinyGguf());
-    expect(await refusal("org/tiny")).toMatch(/2 GGUF files[^\n]*org\/tiny:f32\/tiny\.gguf\nof [^\n]*tiny\.Q4_0\.gguf/);
+    expect(await refusal("org/tiny")).toMatch(
+      /2 GGUF models[^\n]*org\/tiny:f32\/tiny\.gguf\nof [^\n]*tiny\.Q4_0\.gguf/,
+    );
     const { origin } = await openModel("org/tiny:f32/tiny.gguf");
     expect(origin.path).toBe(join(snapshot(), "f32", "tiny.gguf"));
     expect(await held()).toEqual(["f32", "f32/tiny.gguf"]);
-    await expect(openModel("org/tiny")).rejects.toThrow("2 GGUF files");
+    await expect(openModel("org/tiny")).rejects.toThrow("2 GGUF models");
+  });
+
+  it("of one that is split over several files all are fetched, whichever is named", async () => {
+    const hub = await serve();
+    for (const [name, bytes] of tinyShards()) hub.files.set(`f32/${name}`, bytes);
+    const names = [...hub.files.keys()];
+    const { weights } = await openModel(`org/tiny:${names[1]}`);
+    expect(weights.size).toBe(Object.keys(shapes).length);
+    expect(await held()).toEqual(["f32", ...names]);
+    vi.stubEnv("HF_HUB_OFFLINE", "1");
+    expect((await openModel("org/tiny")).origin.path).toBe(join(snapshot(), names[0] ?? ""));
+  });
+
+  it("one whose other files are not there is refused before anything is fetched", async () => {
+    const hub = await serve();
+    const [, [second = "", bytes = Buffer.alloc(0)] = []] = [...tinyShards()];
+    hub.files.set(second, bytes);
+    expect(await refusal("org/tiny")).toMatch(/has no tiny-00001-of-00003\.gguf on the hub/);
+    expect(fetched(hub)).toEqual(new Set());
   });
 
   it("a file of this machine that is called so goes before it", async () => {

@@ -6,8 +6,9 @@ import type { OpenModel, Sidecar } from "../open.js";
 import { makeTokenizer, type TokenizerFiles } from "../tokenizer.js";
 import { elementsOf, readTensorSync, type TensorSource } from "../weights.js";
 import { type GgufArchitecture, type GgufFacts, ggufArchitectures, isRotaryTensor } from "./architectures.js";
-import { type GgufMetadata, readGguf } from "./file.js";
+import type { GgufMetadata } from "./file.js";
 import { hubName } from "./names.js";
+import { readShards } from "./shards.js";
 import { ggufTokenizer } from "./tokenizer.js";
 
 const EMBEDDING = "token_embd.weight";
@@ -103,12 +104,12 @@ const tokenizerSidecars = ({ tokenizer, config, chatTemplate }: TokenizerFiles):
 ];
 
 /**
- * Opens a GGUF file. Configuration and tokenizer come from its metadata, unless a folder is given that holds them.
+ * Opens a GGUF file, or one of several that a model is split over. Configuration and tokenizer come from its metadata, unless a folder is given that holds them.
  *
  * @throws ZerothError for another architecture, a damaged file, or tensors that are not supported
  */
 export const openGguf = (path: string, origin: OpenModel["origin"], folder?: string): OpenModel => {
-  const { metadata, tensors } = readGguf(path);
+  const { metadata, tensors } = readShards(path);
   const name = String(metadata.get("general.architecture") ?? "not said");
   const known: Readonly<Record<string, GgufArchitecture>> = ggufArchitectures;
   const architecture = Object.hasOwn(known, name) ? known[name] : undefined;

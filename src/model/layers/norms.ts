@@ -1,5 +1,6 @@
 import type { Value } from "../../graph/ir.js";
 import type { Parts } from "../family.js";
+import { biased } from "./bias.js";
 
 type NormParts = Pick<Parts, "g" | "weight">;
 
@@ -21,14 +22,16 @@ export const rmsNorm = (
 
 /** x less its mean, over its deviation, times a weight, plus a bias. */
 export const layerNorm = (
-  { g, weight }: NormParts,
+  parts: NormParts & Pick<Parts, "shift">,
   x: Value,
   name: string,
   { epsilon }: { readonly epsilon: number },
 ): Value =>
-  g.op(
-    "LayerNormalization",
-    [x, weight(`${name}.weight`), weight(`${name}.bias`)],
-    { axis: -1, epsilon: { float: epsilon } },
-    name,
+  biased(parts, `${name}.bias`, (bias) =>
+    parts.g.op(
+      "LayerNormalization",
+      [x, parts.weight(`${name}.weight`), ...bias],
+      { axis: -1, epsilon: { float: epsilon } },
+      name,
+    ),
   );

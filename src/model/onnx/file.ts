@@ -4,6 +4,7 @@ import type { Graph, Initializer, Model, Node, Unknown } from "../../graph/ir.js
 import { decodeModel } from "../../graph/onnx.js";
 import { oneLine } from "../../one-line.js";
 import { elementsOf } from "../weights.js";
+import { unmerged } from "./merged.js";
 import { placeOf } from "./place.js";
 
 /** Bits of an element, by ONNX's number of its type; strings and types that are not here have no bytes of their own. */
@@ -100,7 +101,7 @@ const settle = (tensor: Initializer, content: Uint8Array, path: string, root: st
 };
 
 /**
- * Reads an ONNX file; its weights stay where they are.
+ * Reads an ONNX file; its weights stay where they are. Of a merged decoder it is the branch without a cache.
  *
  * @param root the model's folder
  * @throws ZerothError that names the file, for one that is no ONNX, cut short, damaged, or keeps weights elsewhere
@@ -112,7 +113,8 @@ export const readOnnx = (path: string, root: string): OnnxFile => {
     const { size } = statSync(path);
     if (size > LONGEST) throw new ZerothError(`it has ${size} bytes, more than a graph may have`);
     content = readFileSync(path);
-    model = decodeModel(content);
+    const whole = decodeModel(content);
+    model = { ...whole, graph: unmerged(whole.graph) };
   } catch (error) {
     const why = messageOf(error).replace(/\.$/, "");
     throw new ZerothError(`${path} cannot be read as an ONNX model: ${why}.\nFetch or copy it again.`, {

@@ -96,10 +96,6 @@ export const inputsOf = (
     }
     if (name === "num_logits_to_keep")
       return { name, dtype, given: { kind: "constant", value: 0, shape: shape.map(() => 1) } };
-    if (name === "use_cache_branch")
-      throw new ZerothError(
-        `${path} holds its layers twice, in branches with and without a cache (a merged decoder): not supported.\nGive a model with one graph: onnx/model.onnx or decoder_with_past_model.onnx. ${advice}`,
-      );
     if (!isCache(name, names))
       throw new ZerothError(
         `${path}: the input ${oneLine(name, 80)} is none that a language model of one graph has.\n${advice}`,

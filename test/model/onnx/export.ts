@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Attribute, Dim, Initializer, Model, Node, Port } from "../../../src/graph/ir.js";
 import { encodeModel } from "../../../src/graph/onnx.js";
+import { bytes, fields, int, join as joined, text } from "../../../src/graph/protobuf.js";
 import { writers } from "../../../src/model/encodings.js";
 import { openModel } from "../../../src/model/open.js";
 import { readTensorSync } from "../../../src/model/weights.js";
@@ -23,6 +24,8 @@ export interface ExportOptions {
   readonly packed?: boolean;
   /** Weights in a file beside the graph. */
   readonly external?: boolean;
+  /** The layers twice, in the branches of an If: what Optimum made for transformers.js. */
+  readonly merged?: boolean;
   readonly layers?: number;
 }
 
@@ -74,12 +77,12 @@ const exportSeedling = async ({
     }
     return name;
   };
-  const bytes = (values: ArrayBufferView): Uint8Array =>
+  const bytesOf = (values: ArrayBufferView): Uint8Array =>
     new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const floats = (name: string, values: Float32Array, shape: readonly number[]): string =>
-    store(name, 1, shape, bytes(values));
+    store(name, 1, shape, bytesOf(values));
   const ints = (...values: number[]): string =>
-    store(`ints_${values.join("_")}`, 7, [values.length], bytes(BigInt64Array.from(values, BigInt)));
+    store(`ints_${values.join("_")}`, 7, [values.length], bytesOf(BigInt64Array.from(values, BigInt)));
   const number = (value: number): string => floats(`number_${value}`, Float32Array.of(value), []);
   let count = 0;
   const op = (
@@ -147,7 +150,7 @@ const exportSeedling = async ({
     if (linear === "dynamic" && name !== "/lm_head/MatMul") {
       const scale = Math.max(...w.map(Math.abs)) / 127;
       const q = Int8Array.from(transposed(w, rows, columns), (value) => Math.round(value / scale));
-      const matrix = store(`${stored}_quantized`, 3, [columns, rows], bytes(q));
+      const matrix = store(`${stored}_quantized`, 3, [columns, rows], bytesOf(q));
       const [rounded = "", by = "", zero = ""] = op("DynamicQuantizeLinear", [x], { outputs: 3 });
       const whole = one("MatMulInteger", [rounded, matrix, zero], { name: `${name}_quant` });
       const scales = one("Mul", [by, floats(`${stored}_scale`, Float32Array.of(scale), [])]);
@@ -188,7 +191,7 @@ const exportSeedling = async ({
   const lengths = one("Cast", [sums], { to: 6 });
   const total = one(
     "Cast",
-    [one("Gather", [one("Shape", ["attention_mask"]), store("one", 7, [], bytes(BigInt64Array.of(1n)))])],
+    [one("Gather", [one("Shape", ["attention_mask"]), store("one", 7, [], bytesOf(BigInt64Array.of(1n)))])],
     { to: 6 },
   );
   const tables = ["cos", "sin"].map((name) =>
@@ -207,7 +210,7 @@ const exportSeedling = async ({
     return { cos: one("Cos", [angles]), sin: one("Sin", [angles]) };
   };
   const seen = () => {
-    const zero = store("zero", 7, [], bytes(BigInt64Array.of(0n)));
+    const zero = store("zero", 7, [], bytesOf(BigInt64Array.of(0n)));
     const step = "one";
     const all = one("Gather", [one("Shape", ["attention_mask"]), step]);
     const own = one("Gather", [one("Shape", [ids]), step]);
@@ -332,6 +335,48 @@ const exportSeedling = async ({
   };
 };
 
+/* ONNX's numbers: ModelProto.graph, AttributeProto's name, g and type, and AttributeProto.GRAPH. */
+const [MODEL_GRAPH, NAME, GRAPH, TYPE, IS_GRAPH] = [7, 1, 6, 20, 5];
+
+/** A graph as an attribute of a node. */
+const graphAttribute = (name: string, model: Model): { readonly raw: Uint8Array } => {
+  const graph = [...fields(encodeModel(model))].find(({ number }) => number === MODEL_GRAPH)?.bytes;
+  if (graph === undefined) throw new Error("a model without a graph");
+  return { raw: joined([...text(NAME, name), ...bytes(GRAPH, graph), ...int(TYPE, IS_GRAPH)]) };
+};
+
+/** As Optimum merges decoders: small integers go with the branches, and where nothing is remembered nothing is put before keys and values. */
+export const mergedOf = (model: Model): Model => {
+  const { graph } = model;
+  const isSmall = ({ dtype, shape }: Initializer): boolean => dtype === 7 && shape.length < 2;
+  const branch = (name: string, nodes: readonly Node[]): Model => ({
+    ...model,
+    graph: { ...graph, name, nodes, initializers: graph.initializers.filter(isSmall), inputs: [] },
+  });
+  const forgetful = graph.nodes.map((node): Node => {
+    const inputs = node.inputs.filter((input) => !input.startsWith("past_key_values"));
+    return inputs.length === node.inputs.length ? node : { ...node, operator: "Identity", inputs, attributes: {} };
+  });
+  const asked: Port = { name: "use_cache_branch", type: { dtype: 9, shape: [1] }, unknown: [] };
+  const choice: Node = {
+    ...{ name: "optimum::if", operator: "If", domain: "", inputs: [asked.name], unknown: [] },
+    outputs: graph.outputs.map(({ name }) => name),
+    attributes: {
+      then_branch: graphAttribute("then_branch", branch("with_past", graph.nodes)),
+      else_branch: graphAttribute("else_branch", branch("no_past", forgetful)),
+    },
+  };
+  return {
+    ...model,
+    graph: {
+      ...graph,
+      nodes: [choice],
+      initializers: graph.initializers.filter((tensor) => !isSmall(tensor)),
+      inputs: [...graph.inputs, asked],
+    },
+  };
+};
+
 const writeSettings = (folder: string, layers = 6): void => {
   mkdirSync(folder, { recursive: true });
   for (const name of ["tokenizer.json", "tokenizer_config.json"]) cpSync(join(seedling, name), join(folder, name));
@@ -348,16 +393,18 @@ export const writeNative = (folder: string, layers: number): string => {
 
 /** Writes a model folder: configuration and tokenizer at its root, the graph in `onnx/` or beside them. */
 export const writeExport = async (folder: string, options: ExportOptions = {}, file?: string): Promise<string> => {
+  const { style, merged = false } = options;
   const { model, data } = await exportSeedling(options);
-  const graph = join(folder, file ?? (options.style === "genai" ? "model.onnx" : "onnx/model.onnx"));
+  const name = merged ? "decoder_model_merged.onnx" : "model.onnx";
+  const graph = join(folder, file ?? (style === "genai" ? name : `onnx/${name}`));
   mkdirSync(dirname(graph), { recursive: true });
   writeSettings(folder, options.layers);
-  if (options.style === "genai") {
+  if (style === "genai") {
     const decoder = { filename: "model.onnx", head_size: 32, num_attention_heads: 6, num_key_value_heads: 2 };
     const genai = { model: { type: "llama", context_length: 256, vocab_size: 2048, decoder } };
     writeFileSync(join(folder, "genai_config.json"), JSON.stringify(genai));
   }
-  writeFileSync(graph, encodeModel(model));
+  writeFileSync(graph, encodeModel(merged ? mergedOf(model) : model));
   if (options.external === true) writeFileSync(join(dirname(graph), "model.onnx_data"), data);
   return folder;
 };

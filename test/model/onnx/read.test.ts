@@ -9,6 +9,7 @@ import { encodeModel } from "../../../src/graph/onnx.js";
 import { bytes, int, join as joined, message, text } from "../../../src/graph/protobuf.js";
 import { readOnnx } from "../../../src/model/onnx/file.js";
 import { importModel } from "../../../src/model/onnx/imported.js";
+import { mergedOf } from "./export.js";
 
 /* Reading ONNX files that nobody vouches for. */
 
@@ -63,9 +64,13 @@ const modelOf = (
   graph: { ...good, ...graph },
 });
 
-const open = (content: Uint8Array) => {
+const written = (content: Uint8Array): string => {
   const path = join(folder, "model.onnx");
   writeFileSync(path, content);
+  return path;
+};
+const open = (content: Uint8Array) => {
+  const path = written(content);
   return importModel(readOnnx(path, folder), { config: {}, genai: undefined });
 };
 const opened = (graph?: Partial<Graph>, opsets?: Model["opsets"]) => open(encodeModel(modelOf(graph, opsets)));
@@ -95,6 +100,22 @@ test("finds parameters by PEFT's names, and what logits do not need is gone", ()
     length: 64,
   });
   expect(weights.get("embed.weight")).toMatchObject({ file: join(folder, "model.onnx"), length: 128 });
+});
+
+test("of a merged decoder it takes the branch without a cache, whatever that branch calls its outputs", () => {
+  const merged = mergedOf(modelOf());
+  const found = open(encodeModel(merged));
+  expect(found.architecture.imported.nodes.map(({ outputs }) => outputs[0])).toEqual(["x", "q_proj", "logits"]);
+  expect(found.architecture.parameters).toEqual(opened().architecture.parameters);
+  const [choice] = merged.graph.nodes as readonly [Node];
+  const outputs = [{ ...merged.graph.outputs[0]!, name: "said" }, merged.graph.outputs[1]!];
+  const nodes = [{ ...choice, outputs: outputs.map(({ name }) => name) }];
+  const renamed = readOnnx(written(encodeModel({ ...merged, graph: { ...merged.graph, nodes, outputs } })), folder);
+  expect(renamed.model.graph.nodes.at(-1)).toMatchObject({
+    operator: "Identity",
+    inputs: ["logits"],
+    outputs: ["said"],
+  });
 });
 
 describe("refused, with what is at fault:", () => {
@@ -130,7 +151,6 @@ describe("refused, with what is at fault:", () => {
 
   test("inputs that no decoder of one graph has, and no logits", () => {
     const input = (name: string) => ({ inputs: [...good.inputs, { ...good.inputs[0]!, name }] });
-    expect(refusal(() => opened(input("use_cache_branch")))).toContain("merged decoder");
     expect(refusal(() => opened(input("pixel_values")))).toContain("pixel_values");
     const hidden = { nodes: [gather, product], outputs: [{ ...good.outputs[0]!, name: "q_proj" }] };
     expect(refusal(() => opened(hidden))).toContain("gives no logits");
@@ -214,20 +234,28 @@ const survives = (content: Uint8Array): void => {
   }
 };
 
-test("any bytes, cuts and flipped bits give a model or one error that a user can act on", () => {
-  const whole = encodeModel(modelOf());
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), survives), { numRuns: RUNS, seed: 1 });
-  for (let end = 0; end < whole.length; end += 17) survives(whole.subarray(0, end));
-  const flips = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 })), {
-    minLength: 1,
-    maxLength: 6,
-  });
-  fc.assert(
-    fc.property(flips, (places) => {
-      const damaged = Uint8Array.from(whole);
-      for (const [at, mask] of places) damaged[at] = (damaged[at] ?? 0) ^ mask;
-      survives(damaged);
-    }),
-    { numRuns: 2 * RUNS, seed: 2 },
-  );
-}, 60_000);
+test.each([
+  ["a model", modelOf()],
+  ["a merged one", mergedOf(modelOf())],
+])(
+  "any bytes, cuts and flipped bits of %s give a model or one error that a user can act on",
+  (_, model) => {
+    const whole = encodeModel(model);
+    survives(whole);
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), survives), { numRuns: RUNS, seed: 1 });
+    for (let end = 0; end < whole.length; end += 17) survives(whole.subarray(0, end));
+    const flips = fc.array(fc.tuple(fc.nat(whole.length - 1), fc.integer({ min: 1, max: 255 })), {
+      minLength: 1,
+      maxLength: 6,
+    });
+    fc.assert(
+      fc.property(flips, (places) => {
+        const damaged = Uint8Array.from(whole);
+        for (const [at, mask] of places) damaged[at] = (damaged[at] ?? 0) ^ mask;
+        survives(damaged);
+      }),
+      { numRuns: 2 * RUNS, seed: 2 },
+    );
+  },
+  60_000,
+);
