@@ -23,16 +23,21 @@ test.each<readonly [what: string, command: readonly string[], figures: readonly 
   ["a full step", [...step, "--method", "full", "--perturbation", "rademacher"], ["ratio"]],
   ["the last blocks", [...step, "--layers", "4..5"], ["ratio"]],
   ["the last blocks, what comes before kept", [...step, "--layers", "4..5", "--warm"], ["ratio"]],
+  ["a step against another", [...step, "--against", '{"queries":"2"}'], ["ratio", "secondsPerOtherStep"]],
   ["memory of an evaluation", [...memory, "evaluate"], ["peakRssBytes"]],
   ["memory of LoRA", [...memory, "lora"], ["peakRssBytes"]],
   ["memory of a full run", [...memory, "full"], ["peakRssBytes"]],
   ["replay", ["replay.mjs", model, "--repeats", "1"], ["stepsPerMinute"]],
   ["start", ["ready.mjs", model], ["seconds"]],
   ["the machine's peaks", ["peaks.mjs"], ["gigaflops", "gigabytes"]],
-])("%s is measured", (_, [script = "", ...args], figures) => {
+])("measured: %s", (_, [script = "", ...args], figures) => {
   const out = execFileSync(process.execPath, [join(root, "bench", script), ...args], { encoding: "utf8" });
   const found: unknown = JSON.parse(out.trim().split("\n").at(-1) ?? "");
-  for (const figure of figures) expect(found).toHaveProperty(figure, expect.toSatisfy((value: number) => value > 0));
+  for (const figure of figures)
+    expect(found).toHaveProperty(
+      figure,
+      expect.toSatisfy((value: number) => value > 0),
+    );
 });
 
 test("kernels are measured, alone and in walks on one thread and two", () => {

@@ -19,7 +19,7 @@ export interface KernelPool {
 }
 
 interface PoolOptions {
-  /** Elements below which a walk stays on the calling thread: sending them takes longer. */
+  /** Elements times operations below which a walk stays on the calling thread: sending them takes milliseconds. */
   readonly worthSharing?: number;
   /** Milliseconds without a sign of life after which a thread is taken for dead; a tile takes microseconds. */
   readonly patience?: number;
@@ -102,7 +102,7 @@ const startThread = (program: Program, { patience = 30_000, start = startWorker 
  * @throws ZerothError when an expression of the program reads or writes a name that it cannot
  */
 export const createKernelPool = (threads: number, program: Program, options: PoolOptions = {}): KernelPool => {
-  const { worthSharing = 2 ** 17 } = options;
+  const { worthSharing = 2 ** 21 } = options;
   const own = wasmWalker(program);
   let others: ReturnType<typeof startThread>[] | undefined;
   let broken: unknown;
@@ -117,9 +117,9 @@ export const createKernelPool = (threads: number, program: Program, options: Poo
   return {
     walk(jobs) {
       if (broken !== undefined) throw broken;
-      const elements = jobs.reduce((sum, job) => sum + sizeOf(job), 0);
+      const work = jobs.reduce((sum, job) => sum + job.ops.length * sizeOf(job), 0);
       try {
-        if (threads > 1 && elements >= worthSharing && arenasOf(jobs).length > 1) walkShared(jobs);
+        if (threads > 1 && work >= worthSharing && arenasOf(jobs).length > 1) walkShared(jobs);
         else for (const job of jobs) own.walk(job);
       } catch (error) {
         broken = error;
