@@ -43,6 +43,8 @@ const BLOCK = 4;
 
 const model = await load(modelFolder);
 const rows = await readRows(rowsPath);
+const numbers = rows.map((_, i) => i);
+const batch = packs(numbers.map(trainingTrees(model, chooseTask({ task: "sst2" }), rows)));
 const seconds = async (work) => {
   const start = performance.now();
   await work();
@@ -62,9 +64,6 @@ const open = async ({ method: name, perturbation, warm, ...given }) => {
   );
   const training = trainerOf(model, settings, rows.length);
   const { method, stepper } = training;
-  const treeAt = trainingTrees(model, chooseTask({ task: "sst2" }), rows);
-  const batch = packs(rows.map((_, i) => treeAt(i)));
-  const numbers = rows.map((_, i) => i);
   const runs = rowPacks(batch, numbers).map(({ pack, rows: own }) => runOf(model.family, pack, warm ? own : undefined));
   // As a run has it: points side by side.
   const engine = await openEngine(model, { method, training, threads, runTokens: settings.runTokens });
@@ -74,7 +73,6 @@ const open = async ({ method: name, perturbation, warm, ...given }) => {
   );
   let count = 0;
   return {
-    tokens: batch.reduce((sum, pack) => sum + pack.ids.length, 0),
     forwards: () => seconds(() => engine.evaluate({ points: [[], []], runs })),
     async step() {
       const block = await seconds(async () => {
@@ -107,7 +105,8 @@ const against = median(pairs.map((pair) => pair.against));
 console.log(
   JSON.stringify({
     ...Object.fromEntries(Object.keys(kind).map((name) => [name, values[name] ?? null])),
-    ...{ tokens: steps.tokens, secondsPerStep: median(pairs.map(({ step }) => step)) },
+    tokens: batch.reduce((sum, pack) => sum + pack.ids.length, 0),
+    secondsPerStep: median(pairs.map(({ step }) => step)),
     ...(other === undefined ? { secondsPerTwoForwards: against } : { secondsPerOtherStep: against }),
     ratio: median(pairs.map(({ step, against: with_ }) => step / with_)),
   }),

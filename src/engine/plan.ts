@@ -161,10 +161,9 @@ export const buildForward = (
     const least = part(`${name}.minima`, file, "float32", [outputs, count], minima);
     return g.op("Gemm", [blockSums(x, inputs), least, scaled], { transB: 1 }, module);
   };
-  const shift: Parts["shift"] = (name, taken) => {
-    const { shift: add } = method;
-    return add === undefined || !own.has(name) ? undefined : (x) => add(g, x, trainable(name), taken);
-  };
+  const { embed, attend, shift: add } = method;
+  const shift: Parts["shift"] = (name, taken) =>
+    add === undefined || !own.has(name) ? undefined : (x) => add(g, x, trainable(name), taken);
   const project = (name: string, x: Value, bias?: string): Value => {
     const unbiased = product(name, x);
     if (bias === undefined) return unbiased;
@@ -180,7 +179,6 @@ export const buildForward = (
     return adapt(module, x, base);
   };
 
-  const { embed, attend } = method;
   const seen: Value[] = [];
   const parts: Parts = {
     ...{ g, weight, rows, project, shift, linear, adapt },

@@ -49,6 +49,15 @@ const graphFiles = ({ paths, spell }: Contents, graph: string): readonly string[
   ];
 };
 
+/** @throws ZerothError for a file that the repository does not hold */
+const checkHeld = ({ name, paths }: Contents, file: string): void => {
+  if (paths.includes(file)) return;
+  const kind = posix.extname(file);
+  const others = paths.filter((path) => path.endsWith(kind)).sort();
+  const held = others.length === 0 ? `It holds no ${kind} file.` : `It holds ${oneLine(others.join(", "), 2000)}.`;
+  throw new ZerothError(`${name} has no ${file} on the hub.\n${held}`);
+};
+
 /**
  * What to fetch of a repository, in this order: settings, then weights.
  *
@@ -58,17 +67,7 @@ const graphFiles = ({ paths, spell }: Contents, graph: string): readonly string[
 export const filesOf = (contents: Contents, file: string | undefined): readonly string[] => {
   if (file === undefined) return safetensorsFiles(contents);
   // A GGUF has its configuration and its tokenizer in itself.
-  if (!file.endsWith(".gguf")) return graphFiles(contents, file);
-  const shards = shardsOf(file);
-  for (const shard of shards) checkNamed(contents, shard);
-  return shards;
-};
-
-/** @throws ZerothError for a file that the repository does not hold */
-export const checkNamed = ({ name, paths }: Contents, file: string): void => {
-  if (paths.includes(file)) return;
-  const kind = posix.extname(file);
-  const others = paths.filter((path) => path.endsWith(kind)).sort();
-  const held = others.length === 0 ? `It holds no ${kind} file.` : `It holds ${oneLine(others.join(", "), 2000)}.`;
-  throw new ZerothError(`${name} has no ${file} on the hub.\n${held}`);
+  const parts = shardsOf(file);
+  for (const part of parts) checkHeld(contents, part);
+  return file.endsWith(".gguf") ? parts : graphFiles(contents, file);
 };

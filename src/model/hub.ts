@@ -21,7 +21,7 @@ import {
   repositoryOf,
   variable,
 } from "./hub-cache.js";
-import { checkNamed, filesOf, isPlain } from "./hub-files.js";
+import { filesOf, isPlain } from "./hub-files.js";
 import { readJson } from "./json.js";
 
 /** What is told of a download: bytes of a file so far, and in all. */
@@ -165,7 +165,6 @@ const download = async (
     readJson: async (path) => readJson(await fetchFile(path)),
     spell,
   };
-  if (named !== undefined) checkNamed(contents, named);
   const file = named ?? (await chooseFile(contents));
   for (const path of filesOf(contents, file)) await fetchFile(path);
   await noteDownload(repository, revision, sha, contents.paths);

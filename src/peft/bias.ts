@@ -6,7 +6,7 @@ import type { Parameter } from "../model/family.js";
 import type { RunnableModel } from "../model/onnx/imported.js";
 import { defineMethod } from "./define.js";
 import { ownTensors } from "./full.js";
-import { firstLayerOf, type Method, POINTS } from "./method.js";
+import { apart, firstLayerOf, type Method } from "./method.js";
 import { inLayers, layers } from "./options.js";
 
 const isBias = ({ name }: { readonly name: string }): boolean => name.endsWith(".bias");
@@ -14,9 +14,7 @@ const isBias = ({ name }: { readonly name: string }): boolean => name.endsWith("
 /** To each point's tokens its own bias. */
 const shift = (g: Builder, x: Value, bias: Value, taken?: Value): Value => {
   const own = taken === undefined ? bias : g.op("Gather", [bias, taken], { axis: 1 });
-  const width = g.op("Shape", [x], { start: 1 });
-  const one = (length: number): Value => g.op("Concat", [g.size(POINTS), g.constant([length]), width], { axis: 0 });
-  const sum = g.op("Add", [g.op("Reshape", [x, one(-1)]), g.op("Reshape", [own, one(1)])]);
+  const sum = g.op("Add", [apart(g, x, g.op("Shape", [x], { start: 1 })), g.reshape(own, [0, 1, -1])]);
   return g.op("Reshape", [sum, g.op("Shape", [x])]);
 };
 

@@ -38,9 +38,15 @@ export type Placement = "copies" | "in-place";
 /** What graphs call the number of points that are run side by side: tensors in copies are [N, …], and a run's tokens N packs. */
 export const POINTS = "N";
 
-/** Each point's tokens apart, [N·T, width] as [N, T, width], to meet its own tensors. */
-export const apart = (g: Builder, x: Value, width: number): Value =>
-  g.op("Reshape", [x, g.op("Concat", [g.size(POINTS), g.constant([-1, width])], { axis: 0 })]);
+/**
+ * Each point's tokens apart, [N·T, width] as [N, T, width], to meet its own tensors.
+ *
+ * @param width a number, or int64 [1] where only a run knows it
+ */
+export const apart = (g: Builder, x: Value, width: number | Value): Value => {
+  const rest = typeof width === "number" ? [g.constant([-1, width])] : [g.constant([-1]), width];
+  return g.op("Reshape", [x, g.op("Concat", [g.size(POINTS), ...rest], { axis: 0 })]);
+};
 
 /** What merging does to one of the model's own tensors. */
 export interface Merge {

@@ -35,7 +35,7 @@ export const readShards = (path: string): { metadata: GgufMetadata; tensors: rea
       throw new ZerothError(
         `${file} says that it is part ${oneLine(String(Number(number) + 1), 20)} of ${oneLine(String(count), 20)} of a model.\nKeep the names that the parts were given, such as model-00001-of-00003.gguf, and all of them in one folder.`,
       );
-    return { file, metadata, tensors };
+    return { metadata, tensors };
   });
   const tensors = shards.flatMap((shard) => shard.tensors);
   const { metadata } = shards[0] ?? { metadata: new Map() };

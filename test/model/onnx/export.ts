@@ -338,21 +338,25 @@ const exportSeedling = async ({
 /* ONNX's numbers: ModelProto.graph, AttributeProto's name, g and type, and AttributeProto.GRAPH. */
 const [MODEL_GRAPH, NAME, GRAPH, TYPE, IS_GRAPH] = [7, 1, 6, 20, 5];
 
-/** A graph as an attribute of a node. */
-const graphAttribute = (name: string, model: Model): { readonly raw: Uint8Array } => {
+const graphOf = (model: Model): Uint8Array => {
   const graph = [...fields(encodeModel(model))].find(({ number }) => number === MODEL_GRAPH)?.bytes;
   if (graph === undefined) throw new Error("a model without a graph");
-  return { raw: joined([...text(NAME, name), ...bytes(GRAPH, graph), ...int(TYPE, IS_GRAPH)]) };
+  return graph;
 };
+/** An encoded graph as an attribute of a node. */
+export const graphAttribute = (name: string, graph: Uint8Array): { readonly raw: Uint8Array } => ({
+  raw: joined([...text(NAME, name), ...bytes(GRAPH, graph), ...int(TYPE, IS_GRAPH)]),
+});
 
 /** As Optimum merges decoders: small integers go with the branches, and where nothing is remembered nothing is put before keys and values. */
 export const mergedOf = (model: Model): Model => {
   const { graph } = model;
   const isSmall = ({ dtype, shape }: Initializer): boolean => dtype === 7 && shape.length < 2;
-  const branch = (name: string, nodes: readonly Node[]): Model => ({
-    ...model,
-    graph: { ...graph, name, nodes, initializers: graph.initializers.filter(isSmall), inputs: [] },
-  });
+  const branch = (name: string, nodes: readonly Node[]): Uint8Array =>
+    graphOf({
+      ...model,
+      graph: { ...graph, name, nodes, initializers: graph.initializers.filter(isSmall), inputs: [] },
+    });
   const forgetful = graph.nodes.map((node): Node => {
     const inputs = node.inputs.filter((input) => !input.startsWith("past_key_values"));
     return inputs.length === node.inputs.length ? node : { ...node, operator: "Identity", inputs, attributes: {} };

@@ -6,10 +6,10 @@ import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { messageOf, ZerothError } from "../../../src/errors.js";
 import type { Graph, Initializer, Model, Node } from "../../../src/graph/ir.js";
 import { encodeModel } from "../../../src/graph/onnx.js";
-import { bytes, int, join as joined, message, text } from "../../../src/graph/protobuf.js";
+import { bytes, join as joined, message, text } from "../../../src/graph/protobuf.js";
 import { readOnnx } from "../../../src/model/onnx/file.js";
 import { importModel } from "../../../src/model/onnx/imported.js";
-import { mergedOf } from "./export.js";
+import { graphAttribute, mergedOf } from "./export.js";
 
 /* Reading ONNX files that nobody vouches for. */
 
@@ -211,13 +211,13 @@ test("graphs within graphs are looked into, and not without end", () => {
         ...text(1, "w"),
         ...text(2, "y"),
         ...text(4, "If"),
-        ...message(5, [...text(1, "then_branch"), ...bytes(6, graph), ...int(20, 5)]),
+        ...bytes(5, graphAttribute("then_branch", graph).raw),
       ]),
     ]);
   const nested = (depth: number): Uint8Array => (depth === 0 ? new Uint8Array(0) : inner(nested(depth - 1)));
   const branch = (depth: number) => {
-    const raw = joined([...text(1, "then_branch"), ...bytes(6, nested(depth)), ...int(20, 5)]);
-    const odd = node("If", ["x"], "y", { attributes: { then_branch: { raw } } });
+    const attributes = { then_branch: graphAttribute("then_branch", nested(depth)) };
+    const odd = node("If", ["x"], "y", { attributes });
     return { nodes: [good.nodes[0]!, odd, { ...good.nodes[1]!, inputs: ["y", "w"] }, ...good.nodes.slice(2)] };
   };
   expect(opened(branch(2)).architecture.imported.nodes).toHaveLength(4);
